@@ -1,0 +1,1 @@
+"""Celery tasks and the runner that carries DLMS dialogs over the gateway."""
