@@ -1,0 +1,9 @@
+"""Settings for tools that read the code without running it (mypy's Django plugin): test defaults, no servers."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HES_ENV", "test")
+
+from hes.settings import *  # noqa: E402, F403
