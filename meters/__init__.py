@@ -1,1 +1,1 @@
-"""Meters, their types, credentials, reading plans, commands and links: what the utility knows and what it orders."""
+"""Meters, their types, credentials, reading plans, commands, links: what the utility knows and orders."""

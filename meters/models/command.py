@@ -19,9 +19,9 @@ class Command(models.Model):
     | queued  | expired   | not_after passed before anything was sent |
     | queued  | failed    | refused before anything was sent (meter not operated, no credential ...) |
     | running | confirmed | done, and where it acts: the state read back shows it |
-    | running | failed    | an error, and it is certain that nothing acted or the read-back shows the old state |
-    | running | unknown   | an ACTION was sent and no read-back was had by the deadline, or its worker was lost |
-    | running | queued    | the dialog ended before anything that acts was sent, and the deadline is still ahead |
+    | running | failed    | an error; certain that nothing acted, or the read-back shows the old state |
+    | running | unknown   | an ACTION was sent and not read back by the deadline, or its worker was lost |
+    | running | queued    | the dialog ended before anything that acts was sent; the deadline is ahead |
     """
 
     class Kind(models.TextChoices):
@@ -57,10 +57,12 @@ class Command(models.Model):
     parameters = models.JSONField(default=dict, blank=True)
     state = models.CharField(max_length=16, choices=State, default=State.QUEUED)
     reason = models.CharField(max_length=500, blank=True)
-    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     not_after = models.DateTimeField()
-    idempotency_key = models.CharField(max_length=200, null=True, blank=True)
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001 null is never equal
     claim_token = models.UUIDField(null=True)
     claimed_until = models.DateTimeField(null=True)
     acted_at = models.DateTimeField(null=True, help_text="Set and committed before the ACTION is sent.")
@@ -69,17 +71,25 @@ class Command(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     error_code = models.CharField(max_length=64, blank=True)
     error_detail = models.CharField(max_length=500, blank=True)
-    result = models.JSONField(null=True, blank=True, help_text="What was read, evidence of a switch, links to rows.")
+    result = models.JSONField(
+        null=True, blank=True, help_text="What was read, evidence of a switch, links to rows."
+    )
 
     class Meta:
         ordering = ("-created_at", "id")
         constraints = [
-            models.UniqueConstraint(fields=("requested_by", "idempotency_key"), name="command_idempotency_key_per_user"),
+            models.UniqueConstraint(
+                fields=("requested_by", "idempotency_key"), name="command_idempotency_key_per_user"
+            ),
         ]
         indexes = [
             models.Index(fields=("meter", "-created_at"), name="command_meter_recent"),
             models.Index(fields=("-created_at", "id"), name="command_recent"),
-            models.Index(fields=("not_after",), name="command_open", condition=models.Q(state__in=("queued", "running"))),
+            models.Index(
+                fields=("not_after",),
+                name="command_open",
+                condition=models.Q(state__in=("queued", "running")),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -30,8 +30,9 @@ class Credential(models.Model):
 class InvocationCounter(models.Model):
     """The next counter that we may send under a key with a system title of ours.
 
-    Part of every GCM nonce: it never repeats for a key and never falls. Blocks are reserved by `meters.counters`
-    in a committed statement of its own before the first one is used. A key that changes gets a new row (`key_id`).
+    Part of every GCM nonce: it never repeats for a key and never falls. Blocks are reserved by
+    `meters.counters` in a committed statement of its own before the first one is used. A key that changes gets
+    a new row (`key_id`).
     """
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="counters")
@@ -44,9 +45,12 @@ class InvocationCounter(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=("key_id", "system_title"), name="invocation_counter_per_key_and_title"),
+            models.UniqueConstraint(
+                fields=("key_id", "system_title"), name="invocation_counter_per_key_and_title"
+            ),
             models.CheckConstraint(
-                condition=models.Q(next_value__gte=0, next_value__lte=0x1_0000_0000), name="invocation_counter_32_bits"
+                condition=models.Q(next_value__gte=0, next_value__lte=0x1_0000_0000),
+                name="invocation_counter_32_bits",
             ),
         ]
 
@@ -55,7 +59,7 @@ class InvocationCounter(models.Model):
 
 
 class ReceivedCounter(models.Model):
-    """The highest counter accepted from a meter's system title under a key; a lower one is refused for ever."""
+    """The highest counter accepted from a meter's system title under a key; a lower one is always refused."""
 
     key_id = models.CharField(max_length=32)
     system_title = models.CharField(max_length=16)
@@ -63,7 +67,9 @@ class ReceivedCounter(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=("key_id", "system_title"), name="received_counter_per_key_and_title")
+            models.UniqueConstraint(
+                fields=("key_id", "system_title"), name="received_counter_per_key_and_title"
+            )
         ]
 
     def __str__(self) -> str:

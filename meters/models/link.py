@@ -21,12 +21,16 @@ class Link(models.Model):
     since = models.DateTimeField()
     last_seen = models.DateTimeField()
     reason = models.CharField(max_length=32, blank=True, help_text="Why it is absent.")
-    clashes = models.PositiveIntegerField(default=0, help_text="Other connections that claimed this identity.")
+    clashes = models.PositiveIntegerField(
+        default=0, help_text="Other connections that claimed this identity."
+    )
     last_clash_at = models.DateTimeField(null=True)
 
     class Meta:
         indexes = [
-            models.Index(fields=("incarnation",), name="link_incarnation", condition=models.Q(state="present")),
+            models.Index(
+                fields=("incarnation",), name="link_incarnation", condition=models.Q(state="present")
+            ),
             models.Index(fields=("state",), name="link_state"),
         ]
 

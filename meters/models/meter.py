@@ -23,7 +23,9 @@ class Meter(models.Model):
     OPERATED = (State.INSTALLED, State.COMMISSIONED, State.ACTIVE)
 
     serial = models.CharField(
-        max_length=64, unique=True, validators=[RegexValidator(r"\A[A-Za-z0-9._:-]{1,64}\Z", "1 to 64 of A-Z a-z 0-9 . _ : -")]
+        max_length=64,
+        unique=True,
+        validators=[RegexValidator(r"\A[A-Za-z0-9._:-]{1,64}\Z", "1 to 64 of A-Z a-z 0-9 . _ : -")],
     )
     meter_type = models.ForeignKey(MeterType, on_delete=models.PROTECT, related_name="meters")
     state = models.CharField(max_length=16, choices=State, default=State.ACTIVE)
@@ -60,7 +62,9 @@ class Meter(models.Model):
         ]
         indexes = [
             models.Index(fields=("state",), name="meter_state"),
-            models.Index(fields=("last_error_code",), name="meter_last_error", condition=~models.Q(last_error_code="")),
+            models.Index(
+                fields=("last_error_code",), name="meter_last_error", condition=~models.Q(last_error_code="")
+            ),
         ]
 
     def __str__(self) -> str:

@@ -21,11 +21,15 @@ class ReadingPlan(models.Model):
     name = models.CharField(max_length=64, unique=True)
     meter_type = models.ForeignKey(MeterType, on_delete=models.PROTECT, related_name="plans")
     kind = models.CharField(max_length=16, choices=Kind, default=Kind.PROFILE)
-    logical_name = models.CharField(max_length=32, blank=True, help_text="Of the profile; blank for register sets.")
+    logical_name = models.CharField(
+        max_length=32, blank=True, help_text="Of the profile; blank for register sets."
+    )
     enabled = models.BooleanField(default=True)
     priority = models.SmallIntegerField(default=5, help_text="Smaller is read first.")
     spread_s = models.PositiveIntegerField(
-        default=0, validators=[MaxValueValidator(86400)], help_text="Due times are spread over this many seconds."
+        default=0,
+        validators=[MaxValueValidator(86400)],
+        help_text="Due times are spread over this many seconds.",
     )
     schedule = models.OneToOneField(
         PeriodicTask, on_delete=models.SET_NULL, null=True, blank=True, related_name="reading_plan"
@@ -41,8 +45,9 @@ class ReadingPlan(models.Model):
 class DueRead(models.Model):
     """One (meter, plan): when it is due, who holds it, how often it was tried.
 
-    claimed: `claim_token` set, `claimed_until` in the future; every later write names the token. A claim that has
-    expired is free again: that is all the recovery there is. Done: `next_due_at` null until the plan's next tick.
+    Claimed: `claim_token` set, `claimed_until` in the future; every later write names the token. A claim that
+    has expired is free again: that is all the recovery there is. Done: `next_due_at` null until the plan's next
+    tick.
     """
 
     meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="due_reads")
@@ -55,13 +60,17 @@ class DueRead(models.Model):
     last_error = models.CharField(max_length=64, blank=True)
     last_tried_at = models.DateTimeField(null=True)
     last_ok_at = models.DateTimeField(null=True)
-    backfill_from = models.DateTimeField(null=True, help_text="Earlier rows are still owed down to this time.")
+    backfill_from = models.DateTimeField(
+        null=True, help_text="Earlier rows are still owed down to this time."
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("meter", "plan"), name="due_read_per_meter_and_plan")]
         indexes = [
             models.Index(
-                fields=("priority", "next_due_at"), name="due_read_due", condition=models.Q(next_due_at__isnull=False)
+                fields=("priority", "next_due_at"),
+                name="due_read_due",
+                condition=models.Q(next_due_at__isnull=False),
             )
         ]
 

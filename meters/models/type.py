@@ -29,19 +29,30 @@ class MeterType(models.Model):
     description = models.TextField(blank=True)
     server_address = models.PositiveIntegerField(default=1, help_text="Wrapper wPort of the logical device.")
     time_zone = models.CharField(
-        max_length=64, default="UTC", help_text="IANA zone of the meter's clock, where its time stamps carry no deviation."
+        max_length=64,
+        default="UTC",
+        help_text="IANA zone of the meter's clock, where its time stamps carry no deviation.",
     )
     deviation_inverted = models.BooleanField(
         default=False, help_text="The maker sends the deviation with the opposite sign."
     )
     max_pdu_bytes = models.PositiveIntegerField(
-        default=65535, validators=[MinValueValidator(64), MaxValueValidator(65535)], help_text="Proposed in the AARQ."
+        default=65535,
+        validators=[MinValueValidator(64), MaxValueValidator(65535)],
+        help_text="Proposed in the AARQ.",
     )
-    response_timeout_s = models.FloatField(default=20.0, validators=[MinValueValidator(0.1), MaxValueValidator(600)])
-    event_log = models.CharField(max_length=32, default="0-0:99.98.0.255", help_text="Logical name of the standard log.")
+    response_timeout_s = models.FloatField(
+        default=20.0, validators=[MinValueValidator(0.1), MaxValueValidator(600)]
+    )
+    event_log = models.CharField(
+        max_length=32, default="0-0:99.98.0.255", help_text="Logical name of the standard log."
+    )
     disconnect_control = models.CharField(max_length=32, default="0-0:96.3.10.255", blank=True)
     invocation_counter = models.CharField(
-        max_length=32, default="0-0:43.1.0.255", blank=True, help_text="Readable over the public client, or blank."
+        max_length=32,
+        default="0-0:43.1.0.255",
+        blank=True,
+        help_text="Readable over the public client, or blank.",
     )
 
     class Meta:
@@ -56,12 +67,17 @@ class Association(models.Model):
 
     class Ciphering(models.TextChoices):
         NONE = "none", "plain"
-        AUTHENTICATED_ENCRYPTION = "authenticated_encryption", "suite 0, global keys, authenticated encryption"
+        AUTHENTICATED_ENCRYPTION = (
+            "authenticated_encryption",
+            "suite 0, global keys, authenticated encryption",
+        )
 
     meter_type = models.ForeignKey(MeterType, on_delete=models.CASCADE, related_name="associations")
     name = models.CharField(max_length=32)
     position = models.PositiveSmallIntegerField(default=0)
-    client_address = models.PositiveIntegerField(help_text="Wrapper wPort of the client: 16 public, 1 management.")
+    client_address = models.PositiveIntegerField(
+        help_text="Wrapper wPort of the client: 16 public, 1 management."
+    )
     authentication = models.CharField(max_length=16, choices=Authentication, default=Authentication.HLS_GMAC)
     ciphering = models.CharField(max_length=32, choices=Ciphering, default=Ciphering.AUTHENTICATED_ENCRYPTION)
     purposes = ArrayField(models.CharField(max_length=16, choices=Purpose), default=list)
@@ -90,7 +106,9 @@ class TypeRegister(models.Model):
     class Meta:
         ordering = ("meter_type", "position", "id")
         constraints = [
-            models.UniqueConstraint(fields=("meter_type", "logical_name", "attribute"), name="register_per_type"),
+            models.UniqueConstraint(
+                fields=("meter_type", "logical_name", "attribute"), name="register_per_type"
+            ),
         ]
 
     def __str__(self) -> str:
