@@ -15,7 +15,9 @@ class EventCode(models.Model):
         WARNING = "warning", "warning"
         ALARM = "alarm", "alarm"
 
-    meter_type = models.ForeignKey(MeterType, on_delete=models.CASCADE, null=True, blank=True, related_name="event_codes")
+    meter_type = models.ForeignKey(
+        MeterType, on_delete=models.CASCADE, null=True, blank=True, related_name="event_codes"
+    )
     log = models.CharField(max_length=32, default="0-0:99.98.0.255")
     code = models.BigIntegerField()
     name = models.CharField(max_length=128)
@@ -48,7 +50,9 @@ class Event(models.Model):
     class Meta:
         ordering = ("-captured_at", "-id")
         constraints = [
-            models.UniqueConstraint(fields=("meter", "log", "captured_at", "code", "ordinal"), name="event_key")
+            models.UniqueConstraint(
+                fields=("meter", "log", "captured_at", "code", "ordinal"), name="event_key"
+            )
         ]
         indexes = [
             models.Index(fields=("-captured_at", "-id"), name="event_recent"),

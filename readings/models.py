@@ -9,7 +9,7 @@ from meters.models import Meter, MeterType
 
 
 class ProfileLayout(models.Model):
-    """The columns of a profile as meters of a type capture them; shared by meters, versioned, never changed."""
+    """The columns of a profile as meters of a type capture them; shared, versioned, never changed."""
 
     meter_type = models.ForeignKey(MeterType, on_delete=models.PROTECT, related_name="layouts")
     logical_name = models.CharField(max_length=32)
@@ -22,7 +22,9 @@ class ProfileLayout(models.Model):
         ordering = ("meter_type", "logical_name", "version")
         constraints = [
             models.UniqueConstraint(fields=("meter_type", "logical_name", "version"), name="layout_version"),
-            models.UniqueConstraint(fields=("meter_type", "logical_name", "fingerprint"), name="layout_fingerprint"),
+            models.UniqueConstraint(
+                fields=("meter_type", "logical_name", "fingerprint"), name="layout_fingerprint"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -30,7 +32,7 @@ class ProfileLayout(models.Model):
 
 
 class LayoutColumn(models.Model):
-    """One captured object. Channels are numbered in `position` order; clock and status columns are no channels."""
+    """One captured object. Channels are numbered in `position` order; clock and status are no channels."""
 
     class Role(models.TextChoices):
         CLOCK = "clock", "clock"
@@ -47,7 +49,9 @@ class LayoutColumn(models.Model):
     scaler = models.SmallIntegerField(default=0)
     unit = models.PositiveSmallIntegerField(default=255, help_text="Blue Book unit code; 255: no unit.")
     coding = models.CharField(max_length=8, default="int")
-    null_repeats = models.BooleanField(default=False, help_text="null-data repeats the value of the row before.")
+    null_repeats = models.BooleanField(
+        default=False, help_text="null-data repeats the value of the row before."
+    )
 
     class Meta:
         ordering = ("layout", "position")
@@ -78,7 +82,9 @@ class IntervalRow(models.Model):
 
     pk = models.CompositePrimaryKey("meter_id", "layout_id", "captured_at", "ordinal")
     meter = models.ForeignKey(Meter, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
-    layout = models.ForeignKey(ProfileLayout, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    layout = models.ForeignKey(
+        ProfileLayout, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
     captured_at = models.DateTimeField()
     ordinal = models.SmallIntegerField(default=0)
     clock_status = models.SmallIntegerField(default=0)
@@ -90,6 +96,9 @@ class IntervalRow(models.Model):
     class Meta:
         managed = True
         db_table = "readings_interval"
+
+    def __str__(self) -> str:
+        return f"{self.meter_id} {self.captured_at:%Y-%m-%dT%H:%M}"
 
 
 class IntervalRevision(models.Model):
@@ -108,11 +117,13 @@ class IntervalRevision(models.Model):
 
     class Meta:
         db_table = "readings_interval_revision"
-        indexes = [models.Index(fields=("meter_id", "layout_id", "captured_at"), name="interval_revision_key")]
+        indexes = [
+            models.Index(fields=("meter_id", "layout_id", "captured_at"), name="interval_revision_key")
+        ]
 
 
 class RejectedRow(models.Model):
-    """Rows that could not be stored (out of the window ...), with the code of the cause; nothing is lost."""
+    """A row that could not be stored (out of the window ...), with the code of the cause; none is lost."""
 
     meter_id = models.BigIntegerField()
     layout_id = models.BigIntegerField(null=True)
@@ -123,6 +134,9 @@ class RejectedRow(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=("meter_id", "-rejected_at"), name="rejected_row_meter")]
+
+    def __str__(self) -> str:
+        return f"{self.meter_id} {self.code}"
 
 
 class RegisterValue(models.Model):
