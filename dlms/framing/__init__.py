@@ -1,1 +1,1 @@
-"""Framing layers: octets of a link in, whole frames out. Imports nothing of dlms but its errors (the gateway loads this)."""
+"""Framing layers: octets of a link in, whole frames out. Imports of dlms its errors only: the gateway loads it."""
