@@ -35,4 +35,6 @@ def async_bus() -> redis.asyncio.Redis:
 
 def async_cache() -> redis.asyncio.Redis:
     """A new asyncio client of HES_CACHE_REDIS_URL: it belongs to the loop that uses it."""
-    return redis.asyncio.Redis.from_url(settings.HES_CACHE_REDIS_URL, socket_connect_timeout=CONNECT_TIMEOUT_S)
+    return redis.asyncio.Redis.from_url(
+        settings.HES_CACHE_REDIS_URL, socket_connect_timeout=CONNECT_TIMEOUT_S
+    )
