@@ -101,9 +101,9 @@ class _ProfileWire(msgspec.Struct, array_like=True, frozen=True, tag=1):
 class ProfileEntry:
     """A chunk of profile rows of one meter, columns as `dlms.profile.Table` has them.
 
-    `captured_at` int64 UTC microseconds; `values` int64 (rows, channels) by the layout's codings; `valid` and
-    `status_valid` bool; `extra` per row the A-XDR of what fits no channel, or None; `ordinal` int16 tells rows
-    of one time apart and is found from the order of the rows where it is not given.
+    `captured_at` int64 UTC microseconds; `values` int64 (rows, channels) by the layout's codings; `valid`
+    and `status_valid` bool; `extra` per row the A-XDR of what fits no channel, or None; `ordinal` int16 tells
+    rows of one time apart and is found from the order of the rows where it is not given.
     """
 
     meter_id: int

@@ -121,6 +121,9 @@ class IntervalRevision(models.Model):
             models.Index(fields=("meter_id", "layout_id", "captured_at"), name="interval_revision_key")
         ]
 
+    def __str__(self) -> str:
+        return f"{self.meter_id} {self.captured_at:%Y-%m-%dT%H:%M} read {self.read_at:%Y-%m-%dT%H:%M}"
+
 
 class RejectedRow(models.Model):
     """A row that could not be stored (out of the window ...), with the code of the cause; none is lost."""
