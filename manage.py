@@ -10,10 +10,9 @@ from hes.env import stop_on_setting_error
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hes.settings")
     with stop_on_setting_error():
-        # read here, once: Django hides an error in the settings from some commands
-        import hes.settings  # noqa: F401
-
         from django.core.management import execute_from_command_line
+
+        import hes.settings  # noqa: F401  read here, once: Django hides its errors from some commands
 
         execute_from_command_line(sys.argv)
 

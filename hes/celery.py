@@ -9,7 +9,7 @@ import os
 
 from celery import Celery
 from celery.signals import setup_logging
-from kombu import Queue
+from kombu.entity import Queue
 
 from hes.env import stop_on_setting_error
 
@@ -28,7 +28,7 @@ app.conf.update(
     worker_pool="threads",
     worker_send_task_events=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,
-    task_queues=[Queue("reads"), Queue("commands")],
+    task_queues=[Queue("reads"), Queue("commands")],  # type: ignore[no-untyped-call]
     task_default_queue="reads",
     task_create_missing_queues=False,
     task_routes={"reads.*": {"queue": "reads"}, "commands.*": {"queue": "commands"}},

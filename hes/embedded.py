@@ -1,8 +1,8 @@
 """Real PostgreSQL 18 and Redis out of their wheels, for bin/demo, bin/test and a developer's machine.
 
-Owns their folders, passwords, ports and life. Only the wheels' binaries are used. Both listen on loopback only,
-with random passwords (files of mode 0600); nothing outlives the process that started them, however it ends.
-Must not import Django: it runs before the settings can be read.
+Owns their folders, passwords, ports and life. Only the wheels' binaries are used. Both listen on loopback
+only, with random passwords (files of mode 0600); nothing outlives the process that started them, however it
+ends. Must not import Django: it runs before the settings can be read.
 
 `python -m hes.embedded COMMAND ...` runs a command with both servers and test settings in its environment.
 """
@@ -95,12 +95,13 @@ def _as_ordinary_user() -> tuple[str, ...]:
         "USER_NAMESPACE_FORBIDDEN",
         f"PostgreSQL does not run as root and a user namespace cannot be made ({reason}). "
         "Run as an ordinary user who owns this folder (su USER -c ..., or "
-        "setpriv --reuid=USER --regid=USER --clear-groups ...), or set DATABASE_URL and REDIS_URL to servers of your own.",
+        "setpriv --reuid=USER --regid=USER --clear-groups ...), or set DATABASE_URL and REDIS_URL to servers "
+        "of your own.",
     )
 
 
 class _Server(ABC):
-    """A server as a child process in a session of its own, watched by the reaper from the moment it exists."""
+    """A server as a child process in a session of its own, watched by the reaper as long as it lives."""
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
@@ -190,7 +191,7 @@ class _Server(ABC):
 
 
 class EmbeddedPostgres(_Server):
-    """PostgreSQL 18 in `folder`/pgdata, kept from one start to the next. `options`: settings of the server."""
+    """PostgreSQL 18 in `folder`/pgdata, kept from start to start. `options`: settings of the server."""
 
     name = "postgres"
     stop_signal = signal.SIGINT  # its fast shutdown
@@ -242,7 +243,7 @@ class EmbeddedPostgres(_Server):
             "--no-sync",
         )
         outcome = subprocess.run(
-            command, capture_output=True, text=True, cwd=self.folder, timeout=START_TIMEOUT_S
+            command, capture_output=True, text=True, cwd=self.folder, timeout=START_TIMEOUT_S, umask=0o077
         )
         if outcome.returncode != 0:
             raise EmbeddedError("POSTGRES_INIT_FAILED", outcome.stderr.strip()[-2000:])
@@ -319,15 +320,13 @@ def servers(folder: Path) -> Iterator[dict[str, str]]:
 
 def main(command: list[str]) -> int:
     """Run `command` with throw-away servers and test settings; its exit status."""
-    ROOT.joinpath("var").mkdir(exist_ok=True)
+    (ROOT / "var").mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="run-", dir=ROOT / "var") as folder,
-            servers(Path(folder)) as urls,
-        ):
-            return subprocess.run(
-                command, env={**os.environ, "HES_ENV": "test", **urls}, check=False
-            ).returncode
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=ROOT / "var"))
+            urls = stack.enter_context(servers(Path(folder)))
+            return subprocess.run(command, env={**os.environ, "HES_ENV": "test", **urls}).returncode
     except EmbeddedError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Is this process alive, and can it serve? For process managers and load balancers; no log-in, no detail of errors."""
+"""Is this process alive, and can it serve? For process managers and load balancers: no log-in, no details."""
 
 from __future__ import annotations
 

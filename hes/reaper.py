@@ -1,8 +1,9 @@
 """Ends what a process started when that process dies without doing so itself, SIGKILL included.
 
-A small process of its own (standard library only) that holds one end of a pipe: each line says what to watch or
-forget, end of file says the parent is gone. Then it stops the watched processes stage by stage, lowest first:
-the stop signal, a grace, SIGKILL. Process numbers are matched with their start times, so a reused number is safe.
+A small process of its own (standard library only) that holds one end of a pipe: each line says what to
+watch or forget, end of file says the parent is gone. Then it stops the watched processes stage by stage,
+lowest first: the stop signal, a grace, SIGKILL. Process numbers are matched with their start times, so a
+number used again is safe. Linux only: it reads /proc.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Watched:
     group: bool
 
     def to_line(self) -> str:
-        return f"watch {self.pid} {self.started} {self.stage} {int(self.stop_signal)} {self.grace_s} {int(self.group)}\n"
+        words = (self.pid, self.started, self.stage, int(self.stop_signal), self.grace_s, int(self.group))
+        return "watch " + " ".join(map(str, words)) + "\n"
 
     @classmethod
     def from_words(cls, words: list[str]) -> Watched:
@@ -140,7 +142,7 @@ def own_reaper() -> Reaper:
 
 
 def _lines_until_parent_gone(parent: int) -> Iterator[str]:
-    """What the parent says, line by line; ends when the parent does (end of file, or another parent process)."""
+    """What the parent says, line by line; ends when the parent does: end of file, or another parent."""
     pending = b""
     gone = False
     while True:

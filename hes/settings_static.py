@@ -1,4 +1,4 @@
-"""Settings for tools that read the code without running it (mypy's Django plugin): test defaults, no servers."""
+"""Settings for tools that read the code without running it (mypy's Django plugin): test defaults only."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import os
 
 os.environ.setdefault("HES_ENV", "test")
 
-from hes.settings import *  # noqa: E402, F403
+from hes.settings import *  # noqa: F403

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 from rest_framework.authtoken.views import obtain_auth_token
 
 from hes import health
 
-api = [
+api: list[URLPattern | URLResolver] = [
     path("", include("meters.api.urls")),
     path("", include("readings.api.urls")),
     path("", include("events.api.urls")),

@@ -33,12 +33,13 @@ REDIS = EmbeddedRedis(FOLDER / "redis").reserve()
 
 for name in [name for name in os.environ if name.startswith("HES_")]:
     del os.environ[name]
-os.environ |= {
+OWN_ENV = {
     "HES_ENV": "test",
     "DATABASE_URL": POSTGRES.url,
     "REDIS_URL": REDIS.url,
     "DJANGO_SETTINGS_MODULE": "hes.settings",
 }
+os.environ |= OWN_ENV
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -88,10 +89,8 @@ def process_env(embedded_redis: EmbeddedRedis, request: pytest.FixtureRequest) -
 
     A process sees only committed rows: such tests use `transactional_db` or `django_db(transaction=True)`.
     """
-    env = {
-        name: os.environ[name] for name in ("HES_ENV", "DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE")
-    }
-    if "django_db_setup" in request.fixturenames:
+    env = dict(OWN_ENV)
+    if request.node.get_closest_marker("django_db") or "django_db_setup" in request.fixturenames:
         from django.db import connection
 
         env["DATABASE_URL"] = POSTGRES.url_of(connection.settings_dict["NAME"])
@@ -100,7 +99,7 @@ def process_env(embedded_redis: EmbeddedRedis, request: pytest.FixtureRequest) -
 
 @pytest.fixture
 def start_process(process_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    """start_process(name, *command, **env) -> Child: a real process, ended with the test, its log in tmp_path."""
+    """start_process(name, *command, **env) -> Child: a real process, ended with the test; log in tmp_path."""
     children: list[Child] = []
 
     def start(name: str, *command: str, **env: str) -> Child:
