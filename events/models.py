@@ -38,7 +38,8 @@ class EventCode(models.Model):
 class Event(models.Model):
     """One entry of a meter's log. Unknown codes are kept as they came."""
 
-    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="events")
+    #: found by the constraint's index
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="events", db_index=False)
     log = models.CharField(max_length=32)
     captured_at = models.DateTimeField()
     code = models.BigIntegerField()

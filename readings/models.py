@@ -64,7 +64,8 @@ class LayoutColumn(models.Model):
 class MeterProfile(models.Model):
     """Which layout a meter's profile has, as read from the meter itself, and how far its rows are stored."""
 
-    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="profiles")
+    #: found by the constraint's index
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="profiles", db_index=False)
     logical_name = models.CharField(max_length=32)
     layout = models.ForeignKey(ProfileLayout, on_delete=models.PROTECT, related_name="+")
     verified_at = models.DateTimeField()
@@ -145,7 +146,8 @@ class RejectedRow(models.Model):
 class RegisterValue(models.Model):
     """One register as read at a time: `value` x 10^`scaler` in `unit`, or its A-XDR in `extra`."""
 
-    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="register_values")
+    #: found by the constraint's index
+    meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="register_values", db_index=False)
     logical_name = models.CharField(max_length=32)
     attribute = models.SmallIntegerField(default=2)
     captured_at = models.DateTimeField()
