@@ -1,0 +1,291 @@
+"""Commands: wait for the meter, claim the row once, act, read the state back, write what is certain.
+
+An ACTION is sent at most once. What is not known is told as unknown, never guessed and never repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import random
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+
+from dlms import obis
+from dlms.errors import DlmsError
+from meters.models import Command
+from meters.models.type import Purpose
+from workers import command_rows as rows
+from workers import errors, reading, relay
+from workers.contexts import MeterContext
+from workers.runner import Runner
+from workers.session import Session, open_session
+
+log = structlog.get_logger()
+
+Kind = Command.Kind
+
+LEASE_POLL_S = 0.25
+#: How often a waiting worker says on the row that it waits (`command_rows.WAITER_S` is three times that).
+WAIT_NOTED_S = 5.0
+RELAY_POLL_S = 1.0
+PROVE_POLL_S = 1.0
+#: A meter that is away when its command comes is waited for at most this long.
+OFFLINE_WAIT_S = 10.0
+#: Before anything that acts was sent, these are tried again while the command's deadline lasts.
+TRY_AGAIN = (errors.MeterBusy, errors.LinkQuarantined, errors.GatewayLost, errors.LinkLost)
+METHOD = {Kind.RELAY_DISCONNECT: relay.REMOTE_DISCONNECT, Kind.RELAY_RECONNECT: relay.REMOTE_RECONNECT}
+
+
+async def run(runner: Runner, command_id: uuid.UUID) -> str:
+    """Carry one command to its end; returns its state. Safe to call again: the row is claimed once."""
+    command = await runner.database.call(rows.load, command_id)
+    if command is None or command.state != Command.State.QUEUED:
+        return "" if command is None else str(command.state)
+    try:
+        context = await runner.load_context(command.meter_id)
+        return await _until_done(runner, command, context)
+    except DlmsError as error:
+        return await _end(runner, command, None, error)
+
+
+@contextlib.asynccontextmanager
+async def _claim_kept(runner: Runner, command: Command, token: uuid.UUID) -> AsyncIterator[None]:
+    """Renew the row's claim while something goes on for it."""
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(settings.HES_CLAIM_S / 3)
+            with contextlib.suppress(DatabaseError):
+                await runner.database.call(rows.renew, command.pk, token)
+
+    keeping = asyncio.get_running_loop().create_task(keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+
+
+async def _until_done(runner: Runner, command: Command, context: MeterContext) -> str:
+    now = asyncio.get_running_loop().time
+    offline_until = now() + OFFLINE_WAIT_S
+    noted_at = -WAIT_NOTED_S
+    last: DlmsError | None = None
+    while True:
+        left_s = rows.seconds_left(command)
+        if left_s <= 0:
+            return await runner.database.call(rows.expire, command.pk, last)
+        if now() - noted_at >= WAIT_NOTED_S:
+            noted_at = now()
+            if not await runner.database.call(rows.wait, command.pk):
+                return "taken"
+        attempt = Attempt(runner, command)
+        try:
+            async with open_session(runner, context, left_s, command.kind) as session:
+                await attempt.carry(session)
+        except errors.MeterOffline as error:
+            last = error
+            if now() >= offline_until:
+                raise
+        except TRY_AGAIN as error:
+            last = error
+        except DlmsError as error:
+            if attempt.acted:
+                return await _prove(runner, command, context, attempt, error)
+            return await _end(runner, command, attempt.token, error, attempt.result)
+        except Exception as error:
+            if attempt.acted:
+                return await _prove(runner, command, context, attempt, errors.InternalError(repr(error)[:300]))
+            return await _end(runner, command, attempt.token, errors.InternalError(repr(error)[:300]))
+        else:
+            return await _end(runner, command, attempt.token, attempt.failure, attempt.result)
+        if attempt.acted:
+            return await _prove(runner, command, context, attempt, last)
+        if attempt.token is not None:
+            await runner.database.call(rows.requeue, command.pk, attempt.token)
+            noted_at = -WAIT_NOTED_S
+        await asyncio.sleep(LEASE_POLL_S * random.uniform(0.7, 1.3))
+
+
+class Attempt:
+    """One dialog for a command. `acted`: the ACTION may have left; `token`: the row is claimed by us."""
+
+    def __init__(self, runner: Runner, command: Command) -> None:
+        self.runner = runner
+        self.command = command
+        self.token: uuid.UUID | None = None
+        self.acted = False
+        self.result: dict[str, Any] | None = None
+        self.failure: DlmsError | None = None
+
+    async def carry(self, session: Session) -> None:
+        self.token = await self.runner.database.call(rows.claim, self.command.pk)
+        if self.token is None:
+            raise errors.ConfigurationError("the command was taken or has expired", code="COMMAND_TAKEN")
+        async with _claim_kept(self.runner, self.command, self.token):
+            if self.command.kind in METHOD:
+                await self._switch(session)
+            else:
+                self.result = await _read(session, self.command)
+
+    async def _switch(self, session: Session) -> None:
+        method = METHOD[Kind(self.command.kind)]
+        name = session.context.type.disconnect_control
+        if name is None:
+            raise errors.ConfigurationError("the meter's type has no disconnect control", code="RELAY_NONE")
+        connection = await session.associate(Purpose.COMMAND)
+        before = await session.run(relay.read_state(connection, name))
+        self.result = {"before": before.evidence(), "method": method, "acted": False}
+        await self._note(session, before)
+        if relay.end_state(method, before.control_mode) is None:
+            raise errors.RelayError("control_mode 0: the relay cannot be switched remotely", code="RELAY_MODE")
+        if not relay.reached(before, method):
+            assert self.token is not None
+            # Committed before the ACTION leaves; not_after is looked at again in the same statement.
+            if not await self.runner.database.call(rows.mark_acted, self.command.pk, self.token):
+                raise errors.ConfigurationError("the command expired before it could act", code="COMMAND_EXPIRED")
+            self.acted = True
+            self.result["acted"] = True
+            try:
+                await session.run(relay.invoke(connection, name, method))
+            except DlmsError as error:
+                if error.cause_class != "service":
+                    raise
+                # The meter refused: an answer, so it is certain what happened.
+                self.acted = False
+                raise
+        self.failure = await self.read_back(session, name, method)
+
+    async def read_back(self, session: Session, name: bytes, method: int) -> DlmsError | None:
+        """Read until the end state of the control mode is seen, or the time is up."""
+        assert self.result is not None
+        while True:
+            connection = await session.associate(Purpose.COMMAND)
+            state = await session.run(relay.read_state(connection, name))
+            self.result["after"] = state.evidence()
+            self.result["read_back_at"] = dt.datetime.now(dt.UTC).isoformat()
+            if relay.reached(state, method):
+                await self._note(session, state)
+                return None
+            if session.remaining_s < 2 * RELAY_POLL_S:
+                await self._note(session, state)
+                return errors.RelayError(
+                    f"output_state {state.output_state}, control_state {state.control_state} at the deadline"
+                )
+            await asyncio.sleep(RELAY_POLL_S)
+
+    async def _note(self, session: Session, state: relay.RelayState) -> None:
+        await self.runner.database.call(rows.note_relay, session.context.meter_id, state)
+
+
+async def _prove(
+    runner: Runner, command: Command, context: MeterContext, attempt: Attempt, cause: DlmsError | None
+) -> str:
+    """The ACTION may have left but the dialog broke: only reading the state back tells. Nothing is sent again."""
+    method = METHOD[Kind(command.kind)]
+    name = context.type.disconnect_control
+    assert name is not None and attempt.token is not None
+    async with _claim_kept(runner, command, attempt.token):
+        while (left_s := rows.seconds_left(command)) > 0:
+            try:
+                async with open_session(runner, context, left_s, f"{command.kind}.prove") as session:
+                    failure = await attempt.read_back(session, name, method)
+                return await _end(runner, command, attempt.token, failure, attempt.result)
+            except errors.LinkQuarantined:
+                await _cut(runner, context)
+            except DlmsError as error:
+                log.info("read_back_failed", meter=context.serial, code=error.code)
+            await asyncio.sleep(PROVE_POLL_S)
+    code = cause.code if cause else "RELAY_UNPROVEN"
+    detail = f"the ACTION was sent, the state could not be read back ({code})"
+    return await runner.database.call(
+        rows.finish, command.pk, attempt.token, Command.State.UNKNOWN, attempt.result, code, detail
+    )
+
+
+async def _cut(runner: Runner, context: MeterContext) -> None:
+    try:
+        async with open_session(runner, context, 5.0, "cut") as session:
+            await session.cut()
+    except DlmsError as error:
+        log.info("link_not_cut", meter=context.serial, code=error.code)
+
+
+async def _read(session: Session, command: Command) -> dict[str, Any]:
+    """The commands that only read."""
+    parameters = command.parameters
+    if command.kind == Kind.ASSOCIATION_TEST:
+        return await _test_associations(session)
+    await session.associate(Purpose.READ)
+    match command.kind:
+        case Kind.CLOCK_READ:
+            now, drift_s, status = await reading.read_clock(session)
+            await session.runner.note_clock((session.context.meter_id, drift_s))
+            return {"clock": now.isoformat(), "drift_s": drift_s, "clock_status": status}
+        case Kind.REGISTERS_READ:
+            wanted = set(parameters.get("logical_names", ()))
+            registers = tuple(
+                r for r in session.context.type.registers if not wanted or obis.to_text(r.logical_name) in wanted
+            )
+            return {"registers": await reading.read_registers(session, registers, f"command:{command.pk}")}
+        case Kind.PROFILE_READ:
+            name = obis.parse(parameters["logical_name"])
+            start, end = _time(parameters["from"]), _time(parameters["to"])
+            found = await reading.read_profile(
+                session, name, start, end - dt.timedelta(seconds=1), f"command:{command.pk}"
+            )
+            return {"rows": found.rows, "layout": found.layout_id, "from": parameters["from"], "to": parameters["to"]}
+        case Kind.EVENTS_READ:
+            end = _time(parameters["to"]) if parameters else dt.datetime.now(dt.UTC)
+            start = _time(parameters["from"]) if parameters else end - dt.timedelta(days=settings.HES_FIRST_READ_DAYS)
+            count = await reading.read_events(session, start, end, f"command:{command.pk}")
+            return {"events": count, "from": start.isoformat(), "to": end.isoformat()}
+    raise errors.InternalError(f"no such kind of command: {command.kind}")
+
+
+async def _test_associations(session: Session) -> dict[str, Any]:
+    """Each association of the type once; the command fails with the first error, the result tells all."""
+    found: list[dict[str, Any]] = []
+    first_error: DlmsError | None = None
+    for association in session.context.type.associations:
+        fact: dict[str, Any] = {"association": association.name, "client_address": association.client_address}
+        try:
+            connection = await session.associate_as(association)
+            fact |= {"ok": True, "max_pdu_bytes": connection.negotiated_max_pdu_bytes}
+            await session.release()
+        except errors.CarriageError as error:
+            if error.cause_class in ("link", "timeout"):
+                raise
+            fact |= {"ok": False, "code": error.code, "detail": error.detail}
+            first_error = first_error or error
+        except DlmsError as error:
+            fact |= {"ok": False, "code": error.code, "detail": error.detail}
+            first_error = first_error or error
+        found.append(fact)
+    if first_error is not None:
+        first_error.result = {"associations": found}  # type: ignore[attr-defined]
+        raise first_error
+    return {"associations": found}
+
+
+async def _end(
+    runner: Runner,
+    command: Command,
+    token: uuid.UUID | None,
+    error: DlmsError | None,
+    result: dict[str, Any] | None = None,
+) -> str:
+    result = result if result is not None else getattr(error, "result", None)
+    state = Command.State.CONFIRMED if error is None else Command.State.FAILED
+    code, detail = (error.code, error.detail) if error else ("", "")
+    return await runner.database.call(rows.finish, command.pk, token, state, result, code, detail)
+
+
+def _time(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
