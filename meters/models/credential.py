@@ -31,8 +31,8 @@ class InvocationCounter(models.Model):
     """The next counter that we may send under a key with a system title of ours.
 
     Part of every GCM nonce: it never repeats for a key and never falls. Blocks are reserved by
-    `meters.counters` in a committed statement of its own before the first one is used. A key that changes gets
-    a new row (`key_id`).
+    `meters.counters` in a committed statement of its own before the first one is used. A key that changes
+    gets a new row (`key_id`).
     """
 
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="counters")

@@ -46,8 +46,8 @@ class DueRead(models.Model):
     """One (meter, plan): when it is due, who holds it, how often it was tried.
 
     Claimed: `claim_token` set, `claimed_until` in the future; every later write names the token. A claim that
-    has expired is free again: that is all the recovery there is. Done: `next_due_at` null until the plan's next
-    tick.
+    has expired is free again: that is all the recovery there is. Done: `next_due_at` null until the plan's
+    next tick.
     """
 
     meter = models.ForeignKey(Meter, on_delete=models.PROTECT, related_name="due_reads")

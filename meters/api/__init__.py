@@ -1,0 +1,1 @@
+"""REST of this app: meters, their types, commands and links."""

@@ -1,0 +1,113 @@
+"""From an error code to what an operator can do: cause class and hint.
+
+Codes of the protocol are explained by their classes in `dlms.errors`; those of carrying a dialog and of this app
+stand here, since the workers that raise them may not be imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlms import errors as dlms_errors
+from dlms.errors import DlmsError
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`cause`: association | timeout | incomplete | security | service | link | internal."""
+
+    code: str
+    cause: str
+    hint: str
+
+
+_OWN: dict[str, tuple[str, str]] = {
+    "METER_OFFLINE": (
+        "link",
+        "The meter has no link to any gateway node: check its modem, SIM and the address and port it dials.",
+    ),
+    "METER_BUSY": ("link", "Another dialog holds the meter; it is tried again when that one ends."),
+    "LEASE_LOST": ("link", "This dialog was stopped for longer than its lease and another one took over."),
+    "RESPONSE_TIMEOUT": (
+        "timeout",
+        "The meter did not answer in time: check signal, server address and the response timeout of its type.",
+    ),
+    "DIALOG_DEADLINE": (
+        "timeout",
+        "The whole dialog took longer than it may: check the link's speed, or raise HES_DIALOG_DEADLINE_S.",
+    ),
+    "LINK_LOST": (
+        "link",
+        "The meter's connection ended during the dialog; it is tried again when it is back.",
+    ),
+    "LINK_QUARANTINED": (
+        "link",
+        "An earlier request is still unanswered; the link is cut soon and the meter dials in anew.",
+    ),
+    "GATEWAY_LOST": (
+        "link",
+        "The gateway node that held the link is gone; the meter dials in to another one.",
+    ),
+    "GATEWAY_DRAINING": ("link", "The gateway node is being stopped; the meter dials in to another one."),
+    "GATEWAY_REFUSED": (
+        "internal",
+        "The gateway did not accept the request: processes of different versions?",
+    ),
+    "CARRIAGE_ERROR": ("link", "The dialog could not be carried to its end; it is tried again."),
+    "CREDENTIAL_MISSING": (
+        "association",
+        "Complete the meter's keys or password, as its associations need them.",
+    ),
+    "CREDENTIAL_UNREADABLE": (
+        "association",
+        "The stored key does not open under this HES_KEK: set it again.",
+    ),
+    "ASSOCIATION_MISSING": ("association", "The meter's type has no association for this purpose: add one."),
+    "COUNTERS_USED_UP": ("security", "The invocation counters of this key are used up: rotate the key."),
+    "RELAY_NOT_MOVED": (
+        "service",
+        "The meter took the action but its relay did not reach the end state: check control mode and supply.",
+    ),
+    "METER_NOT_OPERATED": ("internal", "The meter's state allows no dialogs: set it to installed or active."),
+    "INTERNAL_ERROR": ("internal", "A fault of the head-end itself: see the log of the worker at this time."),
+}
+#: finer codes of a class are told by how they begin
+_PREFIXES: tuple[tuple[str, type[DlmsError]], ...] = (
+    ("AXDR_", dlms_errors.RemoteProtocolError),
+    ("WRAPPER_", dlms_errors.RemoteProtocolError),
+    ("FRAME_", dlms_errors.RemoteProtocolError),
+    ("ASSOCIATION_", dlms_errors.AssociationRejected),
+    ("DATA_ACCESS_", dlms_errors.ServiceError),
+    ("ACTION_", dlms_errors.ServiceError),
+    ("ACCESS_", dlms_errors.ServiceError),
+    ("EXCEPTION_", dlms_errors.ServiceError),
+    ("SERVICE_", dlms_errors.ServiceError),
+    ("TAG_", dlms_errors.SecurityError),
+    ("COUNTER", dlms_errors.SecurityError),
+    ("SYSTEM_TITLE_", dlms_errors.SecurityError),
+    ("SECURITY_", dlms_errors.SecurityError),
+    ("CIPHER", dlms_errors.SecurityError),
+    ("HLS_", dlms_errors.SecurityError),
+)
+_UNKNOWN = ("internal", "See the log of the worker at this time.")
+
+
+def explain(code: str) -> Explanation:
+    """What a code means to an operator; an unknown one is `internal`."""
+    if code in _OWN:
+        return Explanation(code, *_OWN[code])
+    found = _CLASSES.get(code) or next((cls for start, cls in _PREFIXES if code.startswith(start)), None)
+    if found is None:
+        return Explanation(code, *_UNKNOWN)
+    return Explanation(code, found.cause_class, found.hint)
+
+
+def _classes(base: type[DlmsError]) -> dict[str, type[DlmsError]]:
+    found = {base.code: base}
+    for child in base.__subclasses__():
+        if child.__module__ == dlms_errors.__name__:
+            found |= _classes(child)
+    return found
+
+
+_CLASSES = _classes(DlmsError)
