@@ -351,7 +351,7 @@ def _encode_content(data: Data) -> bytes:
 
 
 def _encode_string(kind: DataType, value: Any) -> bytes:
-    if kind == DataType.BIT_STRING:
+    if isinstance(value, BitString):
         if len(value.octets) != (value.length + 7) // 8:
             raise ValueError(f"{value.length} bits in {len(value.octets)} octets")
         return write_length(value.length) + value.octets
