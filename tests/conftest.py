@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import django
 import pytest
 import redis
 
@@ -40,6 +41,8 @@ OWN_ENV = {
     "DJANGO_SETTINGS_MODULE": "hes.settings",
 }
 os.environ |= OWN_ENV
+#: pytest-django sets up only what is configured by now
+django.setup()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
