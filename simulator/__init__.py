@@ -1,1 +1,1 @@
-"""Simulated meters: they dial in, answer DLMS and hold a truth to check against. A meter, never a head-end."""
+"""Simulated meters: they dial in, answer DLMS and hold a truth to check against. Never a head-end."""

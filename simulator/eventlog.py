@@ -42,7 +42,7 @@ class EventLog:
     def rows(self, now_s: float) -> list[tuple[int, int]]:
         """(UTC seconds, code), oldest first: what happened in the last 40 days."""
         oldest = int(now_s) - KEPT_S
-        found = [row for row in self.live if row[0] >= oldest]
+        found = [row for row in self.live if oldest <= row[0] <= now_s]
         for began, ended in self.source.outages(oldest, int(now_s)):
             found.append((began, int(EventCode.POWER_DOWN)))
             if ended <= now_s:

@@ -1,7 +1,7 @@
 """A fleet of simulated meters in one event loop: makes the meters, keeps their connections, counts.
 
-Each meter dials one of the gateway's ports, the next one each time its link is cut, with backoff and jitter. With
-`listen_port` the first meter waits for a client instead (for tests with independent clients).
+Each meter dials one of the gateway's ports, the next one each time its link is cut, with backoff and jitter.
+With `listen_port` the first meter waits for a client instead (for tests with independent clients).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Fleet:
     async def wait_connected(self, count: int | None = None) -> None:
         """Until so many meters (all of them by default) have a connection."""
         wanted = len(self.meters) if count is None else count
-        while len(self.links) < wanted:
+        while len(self.links) < wanted:  # noqa: ASYNC110 - a test's wait, many small events
             await asyncio.sleep(0.02)
 
     async def _keep_connected(self, meter: Meter, index: int) -> None:

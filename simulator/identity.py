@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 MANUFACTURER = b"SIM"
 SERVER_ADDRESS = 1
-_PASSWORD_DIGITS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
+_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def derive_identity(seed: str, number: int) -> MeterIdentity:
         system_title=MANUFACTURER + number.to_bytes(5, "big"),
         encryption_key=derive_octets(seed, number, "guek"),
         authentication_key=derive_octets(seed, number, "gak"),
-        lls_password="".join(_PASSWORD_DIGITS[octet % len(_PASSWORD_DIGITS)] for octet in letters),
+        lls_password="".join(_LETTERS[octet % len(_LETTERS)] for octet in letters),
     )
 
 

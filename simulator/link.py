@@ -1,4 +1,4 @@
-"""One connection of one meter: cuts frames, asks the meter's server, sends the answer, with the meter's fault if any.
+"""One connection of one meter: cuts frames, asks the meter's server, answers, with the meter's fault if any.
 
 Must not know why a connection was made or when it is made again (`simulator.fleet`).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from dlms.acse import AARQ_TAG
+from dlms.enums import ApduTag
 from dlms.errors import RemoteProtocolError
 from dlms.framing.wrapper import Frame, WrapperFramer, encode_frame
 from dlms.server import MeterServer
@@ -23,8 +23,9 @@ NO_STATION = 0
 LOGIN_PREFIX = b"HES1 "
 #: What BAD_LENGTH and SHORT_LENGTH are wrong by: the wrapper's own header.
 LENGTH_ERROR = 8
+_AARQ = bytes((ApduTag.AARQ,))
 #: Services that answer with a ciphered APDU: glo-get/set/action-response.
-_CIPHERED_TAGS = frozenset((0xCC, 0xCD, 0xCF))
+_CIPHERED_TAGS = frozenset((ApduTag.GLO_GET_RESPONSE, ApduTag.GLO_SET_RESPONSE, ApduTag.GLO_ACTION_RESPONSE))
 
 
 def login_frame(identity: str, server_address: int) -> bytes:
@@ -80,7 +81,7 @@ class MeterLink(asyncio.Protocol):
         if frame.destination != self.meter.server_address:
             self._fleet.count("frames_to_nobody")
             return
-        if frame.payload[:1] == bytes((AARQ_TAG,)):
+        if frame.payload[:1] == _AARQ:
             self._requests = 0
         self._requests += 1
         reply = self._server.handle(frame.payload, frame.source)

@@ -1,26 +1,26 @@
-"""Profile generic (class 7) of the simulated meters: which rows a selective access means, and the buffer for them."""
+"""Profile generic (class 7) of the simulated meters: which rows an access selects, and the buffer of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlms import axdr, clock, obis
+from dlms.device import AccessRefusedError
 from dlms.enums import DataAccessResult, DataType
-from dlms.errors import DlmsError
-from dlms.server import AccessRefused, SelectiveAccess
-from simulator.rows import CaptureObject, Column, encode_rows
+from dlms.errors import RemoteProtocolError
+from dlms.xdlms.access import BY_ENTRY, BY_RANGE, CaptureObject, Entries, Range, SelectiveAccess
+from simulator.rows import Column, encode_rows
 from simulator.truth import CAPTURE_PERIOD_S, CHANNELS, DAY_S, interval_ends
 
 if TYPE_CHECKING:
     from simulator.meter import Meter
 
-BY_RANGE, BY_ENTRY = 1, 2
 LOAD_PROFILE_KEPT_S = 40 * DAY_S
 LOAD_PROFILE_ENTRIES = LOAD_PROFILE_KEPT_S // CAPTURE_PERIOD_S
 EVENT_LOG_ENTRIES = 400
@@ -29,6 +29,7 @@ CLOCK = CaptureObject(8, obis.parse("0-0:1.0.0.255"), 2)
 AMR_STATUS = CaptureObject(1, obis.parse("0-0:96.10.1.255"), 2)
 EVENT_CODE = CaptureObject(1, obis.parse("0-0:96.11.0.255"), 2)
 
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Rows = tuple[NDArray[Any], ...]
 
 
@@ -58,81 +59,58 @@ class Profile:
         if access is None:
             cells, selected = self.rows(meter), range(len(self.columns))
         elif access.selector == BY_RANGE:
-            from_s, to_s, selected = self._range(access.parameters)
+            from_s, to_s, selected = self._range(access)
             cells = self.rows(meter, from_s, to_s)
         elif access.selector == BY_ENTRY:
-            entries, selected = self._entries(access.parameters)
+            entries, selected = self._entries(access)
             cells = tuple(column[entries] for column in self.rows(meter))
         else:
-            raise AccessRefused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
+            raise AccessRefusedError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
         data_types = tuple(self.columns[index].data_type for index in selected)
         return encode_rows(data_types, [cells[index] for index in selected])
 
     def entries_in_use(self, meter: Meter) -> int:
         return len(self.rows(meter)[0])
 
-    def _range(self, parameters: axdr.Data) -> tuple[int, int, list[int]]:
-        """range_descriptor: restricting_object, from_value, to_value, selected_values."""
-        restricting, start, end, selected = _members(parameters, 4)
-        if _capture_object(restricting) != CLOCK:
-            raise AccessRefused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
-        return -(-_utc_us(start) // 1_000_000), _utc_us(end) // 1_000_000, self._selected(selected)
+    def _range(self, access: SelectiveAccess) -> tuple[int, int, list[int]]:
+        try:
+            wanted = Range.from_access(access)
+        except RemoteProtocolError as error:
+            raise AccessRefusedError(DataAccessResult.TYPE_UNMATCHED) from error
+        if wanted.restricting_object != CLOCK:
+            raise AccessRefusedError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
+        from_s = -(-_utc_us(wanted.start) // 1_000_000)
+        return from_s, _utc_us(wanted.end) // 1_000_000, self._selected(wanted.selected)
 
-    def _selected(self, selected: axdr.Data) -> list[int]:
-        if selected.type is not DataType.ARRAY:
-            raise AccessRefused(DataAccessResult.TYPE_UNMATCHED)
-        if not selected.value:
-            return list(range(len(self.columns)))
+    def _selected(self, wanted: tuple[CaptureObject, ...]) -> list[int]:
+        """The columns asked for, in the buffer's order; none asked for means all."""
         known = [column.capture_object for column in self.columns]
-        wanted = [_capture_object(item) for item in selected.value]
         if not all(item in known for item in wanted):
-            raise AccessRefused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
-        return [index for index, item in enumerate(known) if item in wanted]
+            raise AccessRefusedError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
+        return [index for index, item in enumerate(known) if item in wanted or not wanted]
 
-    def _entries(self, parameters: axdr.Data) -> tuple[slice, list[int]]:
-        """entry_descriptor: from and to entry, from and to column, each counted from 1; 0 means the last."""
-        from_entry, to_entry, from_column, to_column = (_unsigned(item) for item in _members(parameters, 4))
-        if from_entry == 0 or from_column == 0 or from_column > len(self.columns):
-            raise AccessRefused(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
-        last_column = min(to_column or len(self.columns), len(self.columns))
-        return slice(from_entry - 1, to_entry or None), list(range(from_column - 1, last_column))
-
-
-def _members(data: axdr.Data, count: int) -> tuple[axdr.Data, ...]:
-    if data.type is not DataType.STRUCTURE or len(data.value) != count:
-        raise AccessRefused(DataAccessResult.TYPE_UNMATCHED)
-    members: tuple[axdr.Data, ...] = data.value
-    return members
-
-
-def _unsigned(data: axdr.Data) -> int:
-    if data.type not in (DataType.UNSIGNED, DataType.LONG_UNSIGNED, DataType.DOUBLE_LONG_UNSIGNED):
-        raise AccessRefused(DataAccessResult.TYPE_UNMATCHED)
-    return int(data.value)
-
-
-def _capture_object(data: axdr.Data) -> CaptureObject:
-    class_id, logical_name, attribute, data_index = _members(data, 4)
-    if class_id.type is not DataType.LONG_UNSIGNED or logical_name.type is not DataType.OCTET_STRING:
-        raise AccessRefused(DataAccessResult.TYPE_UNMATCHED)
-    if attribute.type is not DataType.INTEGER or data_index.type is not DataType.LONG_UNSIGNED:
-        raise AccessRefused(DataAccessResult.TYPE_UNMATCHED)
-    return CaptureObject(class_id.value, logical_name.value, attribute.value, data_index.value)
+    def _entries(self, access: SelectiveAccess) -> tuple[slice, list[int]]:
+        try:
+            wanted = Entries.from_access(access)
+        except RemoteProtocolError as error:
+            raise AccessRefusedError(DataAccessResult.TYPE_UNMATCHED) from error
+        last = min(wanted.to_column or len(self.columns), len(self.columns))
+        if wanted.from_entry < 1 or not 1 <= wanted.from_column <= last or wanted.to_entry < 0:
+            raise AccessRefusedError(DataAccessResult.SCOPE_OF_ACCESS_VIOLATED)
+        return slice(wanted.from_entry - 1, wanted.to_entry or None), list(
+            range(wanted.from_column - 1, last)
+        )
 
 
 def _utc_us(data: axdr.Data) -> int:
     """Microseconds of a from or to value: date-time, bare or as an octet-string; the meter runs on UTC."""
     if data.type not in (DataType.OCTET_STRING, DataType.DATE_TIME):
-        raise AccessRefused(DataAccessResult.TYPE_UNMATCHED)
+        raise AccessRefusedError(DataAccessResult.TYPE_UNMATCHED)
     try:
         moment = clock.parse_datetime(data.value, UTC).utc
-    except DlmsError as error:
-        raise AccessRefused(DataAccessResult.TYPE_UNMATCHED) from error
-    return (
-        round(moment.timestamp()) * 1_000_000
-        if not moment.microsecond
-        else int(moment.timestamp() * 1_000_000)
-    )
+    except RemoteProtocolError as error:
+        raise AccessRefusedError(DataAccessResult.TYPE_UNMATCHED) from error
+    return (moment - _UNIX_EPOCH) // timedelta(microseconds=1)
 
 
 def _load_profile_rows(meter: Meter, from_s: int, to_s: int) -> Rows:

@@ -1,21 +1,17 @@
 """Disconnect control (class 70): its states, control modes and the time the relay needs to move.
 
-Source: the class's state diagram as DOMAIN's figures and tests/simulator/test_relay.py state it: transitions a..h, and
-which of them each control_mode allows. In mode 0 the object stays connected whatever is asked.
+The state diagram's transitions a..h, and which of them each control_mode allows (written out a second time in
+tests/simulator/test_relay.py). In mode 0 the object stays connected whatever is asked.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Final
 
-
-class ControlState(IntEnum):
-    DISCONNECTED = 0
-    CONNECTED = 1
-    READY_FOR_RECONNECTION = 2
+from dlms.enums import ControlState
 
 
 class Order(StrEnum):
@@ -68,8 +64,8 @@ class Movement:
 class DisconnectControl:
     """The relay of one meter. Times are UTC seconds given by the caller, so that nothing has to be scheduled.
 
-    An order is answered at once; `control_state` and `output_state` show it `delay_s` later. An order that comes
-    while the relay moves starts from where the movement ends.
+    An order is answered at once; `control_state` and `output_state` show it `delay_s` later. An order that
+    comes while the relay moves starts from where the movement ends.
     """
 
     control_mode: int = 2
@@ -82,7 +78,7 @@ class DisconnectControl:
             raise ValueError(f"control_mode is 0 to 6, got {self.control_mode}")
 
     def order(self, order: Order, at_s: float, client_address: int | None = None) -> Movement:
-        """Take an order. One that the control mode or the state does not allow changes nothing and is remembered."""
+        """Take an order. What mode or state do not allow is remembered, nothing more."""
         before = self.state
         after = _NEXT.get((self.control_mode, order, before), before)
         settled_s = max(at_s, self.movements[-1].effective_s) if self.movements else at_s

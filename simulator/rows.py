@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlms.axdr import write_length
 from dlms.enums import DataType
+from dlms.xdlms.access import CaptureObject
 
 #: The width of each integer type in a row (A-XDR, big-endian).
 _NUMBERS = {DataType.UNSIGNED: ">u1", DataType.LONG_UNSIGNED: ">u2", DataType.DOUBLE_LONG_UNSIGNED: ">u4"}
@@ -32,16 +34,6 @@ _CLOCK = np.dtype(
     ]
 )
 CLOCK_OCTETS = _CLOCK.itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureObject:
-    """A column as the capture_objects attribute names it."""
-
-    class_id: int
-    logical_name: bytes
-    attribute: int
-    data_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +98,4 @@ def encode_rows(data_types: tuple[DataType, ...], cells: Sequence[NDArray[Any]])
     for index, (data_type, column) in enumerate(zip(data_types, cells, strict=True)):
         is_clock = data_type is DataType.OCTET_STRING
         rows[f"cell{index}"] = np.frombuffer(clock_octets(column), f"V{CLOCK_OCTETS}") if is_clock else column
-    return bytes((DataType.ARRAY,)) + encode_length(count) + rows.tobytes()
-
-
-def encode_length(count: int) -> bytes:
-    """A-XDR length: one octet up to 127, else 0x80 + the number of octets that follow."""
-    if count < 0x80:
-        return bytes((count,))
-    octets = count.to_bytes((count.bit_length() + 7) // 8, "big")
-    return bytes((0x80 | len(octets),)) + octets
+    return bytes((DataType.ARRAY,)) + write_length(count) + rows.tobytes()

@@ -1,4 +1,4 @@
-"""The shipment file of a fleet: what a maker sends along with its meters, as `manage.py import_meters` takes it."""
+"""The shipment file of a fleet: what a maker sends with its meters, as `manage.py import_meters` takes it."""
 
 from __future__ import annotations
 

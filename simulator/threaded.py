@@ -12,7 +12,7 @@ from simulator.fleet import Fleet, FleetSettings
 
 @contextlib.contextmanager
 def running_fleet(settings: FleetSettings) -> Iterator[Fleet]:
-    """The fleet runs until the block ends. Read `fleet.meters` freely; what changes it belongs to its own loop."""
+    """The fleet runs until the block ends. Read `fleet.meters` freely; changes belong to its loop."""
     started: list[Fleet | BaseException] = []
     ready, stop_wanted = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []

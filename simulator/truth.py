@@ -1,10 +1,10 @@
 """What a simulated meter measured, in closed form: any interval of any meter from (seed, number, time) alone.
 
-Nothing is stored: the meters build their buffers from these functions, and checks ask them for what must have been
-read. All arithmetic is on integers, so both sides are exact. It must not know DLMS encodings.
+Nothing is stored: the meters build their buffers from these functions, and checks ask them for what must have
+been read. All arithmetic is on integers, so both sides are exact. It must not know DLMS encodings.
 
-Cumulative registers are a whole number of days times the day's sum, plus the sum up to the quarter hour, plus a
-jitter that is smaller than the smallest step: so each is O(1) and never falls.
+Cumulative registers are a whole number of days times the day's sum, plus the sum up to the quarter hour, plus
+a jitter that is smaller than the smallest step: so each is O(1) and never falls.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ STATUS_POWER_DOWN = 0x80
 #: Event codes of the standard event log that belong to an outage.
 EVENT_POWER_DOWN, EVENT_POWER_UP = 1, 2
 
+_STREAM_INTERVAL = np.uint64(0)
 _STREAM_DAY = np.uint64(0xD1B5_4A32_D192_ED03)
 _STREAM_SECOND = np.uint64(0xABC9_8388_FB8F_AC03)
 
@@ -83,14 +84,14 @@ def _bits(words: UInt64, shift: int, count: int) -> Int64:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The measured world of one meter. Times are UTC seconds; values are integers in the registers' own scale."""
+    """The measured world of one meter. Times are UTC seconds; values are integers in the registers' scale."""
 
     salt: int
     load: int
     sun: int
     base_wh: int
 
-    def _words(self, numbers: Int64, stream: np.uint64 = np.uint64(0)) -> UInt64:
+    def _words(self, numbers: Int64, stream: np.uint64 = _STREAM_INTERVAL) -> UInt64:
         return _mix(numbers.astype(np.uint64) ^ np.uint64(self.salt) ^ stream)
 
     def interval_values(self, ends_s: Int64) -> Int64:
@@ -122,7 +123,7 @@ class Source:
         return np.where(without_power, STATUS_POWER_DOWN, 0).astype(np.uint8)
 
     def _outage_bounds(self, day: Int64) -> tuple[Int64, Int64]:
-        """Begin and end of each day's outage, inside the day; about one day in eight has one, else begin = end."""
+        """Begin and end of each day's outage, inside the day; seven days in eight have none: begin = end."""
         words = self._words(day, _STREAM_DAY)
         began = EPOCH_S + day * DAY_S + 60 + _bits(words, 0, 16)
         duration = np.where(_bits(words, 32, 3) == 0, 60 + _bits(words, 16, 12), 0)
@@ -177,9 +178,8 @@ def interval_rows(
 ) -> tuple[Int64, Int64, NDArray[np.uint8]]:
     """(timestamps, values, status) of the rows stamped in [start, end], both inclusive.
 
-    Timestamps are int64[n] UTC microseconds, values int64[n, 8] in the order of `CHANNELS`, status uint8[n]. Rows
-    are stamped at the end of their interval. What a meter no longer or not yet holds is given too: the caller
-    knows its range.
+    Timestamps are int64[n] UTC microseconds, values int64[n, 8] in the order of `CHANNELS`, status uint8[n].
+    Rows are stamped at the end of their interval. What a meter no longer or not yet holds is given too.
     """
     ends = interval_ends(_seconds_up(start), _seconds_down(end))
     source = source_of(seed, number)

@@ -26,7 +26,7 @@ IDLE_S = 30.0
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 
 
-class BadQuery(Exception):
+class BadQueryError(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
@@ -94,7 +94,7 @@ ROUTES: dict[str, Callable[[Fleet, Mapping[str, str]], dict[str, Any]]] = {
 def _meter(fleet: Fleet, query: Mapping[str, str]) -> Meter:
     serial = query.get("serial", "")
     if (meter := fleet.meters.get(serial)) is None:
-        raise BadQuery(404, f"no meter {serial!r} in this fleet")
+        raise BadQueryError(404, f"no meter {serial!r} in this fleet")
     return meter
 
 
@@ -104,9 +104,9 @@ def _moment(query: Mapping[str, str], name: str, default: datetime) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadQuery(400, f"{name}: {error}") from error
+        raise BadQueryError(400, f"{name}: {error}") from error
     if moment.tzinfo is None:
-        raise BadQuery(400, f"{name} needs a zone, such as Z")
+        raise BadQueryError(400, f"{name} needs a zone, such as Z")
     return moment
 
 
@@ -125,7 +125,7 @@ def answer(fleet: Fleet, request_line: str) -> tuple[int, dict[str, Any]]:
     query = {name: values[-1].replace(" ", "+") for name, values in parse_qs(url.query).items()}
     try:
         return 200, route(fleet, query)
-    except BadQuery as error:
+    except BadQueryError as error:
         return error.status, {"detail": str(error)}
 
 

@@ -1,10 +1,11 @@
-"""Every control mode, state and order of the disconnect control, written out apart from the code's own table."""
+"""Every control mode, state and order of the disconnect control, written out apart from the code's table."""
 
 from __future__ import annotations
 
 import pytest
 
-from simulator.relay import ControlState, DisconnectControl, Order
+from dlms.enums import ControlState
+from simulator.relay import DisconnectControl, Order
 
 OFF, ON, READY = ControlState.DISCONNECTED, ControlState.CONNECTED, ControlState.READY_FOR_RECONNECTION
 R_OFF, R_ON = Order.REMOTE_DISCONNECT, Order.REMOTE_RECONNECT

@@ -25,7 +25,8 @@ def test_secrets_differ_and_stay_out_of_repr() -> None:
     meter = derive_identity("s", 1)
     assert len(meter.encryption_key) == len(meter.authentication_key) == len(meter.lls_password) == 16
     assert meter.encryption_key != meter.authentication_key
-    assert meter.encryption_key.hex() not in repr(meter) and meter.lls_password not in repr(meter)
+    assert meter.encryption_key.hex() not in repr(meter)
+    assert meter.lls_password not in repr(meter)
     assert repr(meter.encryption_key) not in repr(meter)
 
 
