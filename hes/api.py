@@ -1,4 +1,4 @@
-"""What every part of the REST API shares: errors as problem+json (RFC 9457), pages by cursor, permissions, log-in.
+"""What every part of the REST API shares: problem+json (RFC 9457), cursor pages, permissions, log-in.
 
 An error's `code` is stable and part of the API; `detail` is for people.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import redis
 import structlog
@@ -66,7 +66,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     code = serializers.CharField(help_text="Stable; the troubleshooting table lists them.")
     detail = serializers.CharField()
-    errors = ProblemFieldSerializer(many=True)
+    errors = ProblemFieldSerializer(many=True)  # type: ignore[assignment]
 
 
 def problem_body(
@@ -157,7 +157,7 @@ class Pages(CursorPagination):
 class ModelPermissions(DjangoModelPermissions):
     """Django's permissions of the model, for reading too."""
 
-    perms_map: ClassVar[dict[str, list[str]]] = {
+    perms_map = {
         **DjangoModelPermissions.perms_map,
         "GET": ["%(app_label)s.view_%(model_name)s"],
         "HEAD": ["%(app_label)s.view_%(model_name)s"],

@@ -1,4 +1,4 @@
-"""The audit trail. Owns the writing of `AuditEntry`; callers write inside the transaction of what they did."""
+"""The audit trail. Owns the writing of `AuditEntry`; callers write in the transaction of what they did."""
 
 from __future__ import annotations
 

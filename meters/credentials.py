@@ -1,8 +1,8 @@
 """Secrets of meters at rest. Owns their envelope: AES-256-GCM under the key-encryption key HES_KEK.
 
-A sealed secret is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. Its associated data names the meter
-and the kind, so that a row copied to another meter does not open. The key id tells which key-encryption key sealed
-it. Plain secrets leave this module only by `open_sealed` and `load_secrets`, which the workers call.
+A sealed secret is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. Its associated data names the
+meter and the kind, so that a row copied to another meter does not open. The key id tells which key-encryption
+key sealed it. Plain secrets leave only by `open_sealed` and `load_secrets`, which the workers call.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
@@ -23,6 +24,8 @@ from meters.models import Credential, Meter
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
+
+log = structlog.get_logger(__name__)
 
 VERSION = b"\x01"
 KEY_ID_BYTES = 4
@@ -60,19 +63,22 @@ def open_sealed(meter_id: int, kind: str, sealed: bytes | memoryview) -> bytes:
 
 
 def load_secrets(meter_ids: Iterable[int]) -> dict[int, dict[str, bytes]]:
-    """Plain secrets by meter id and kind, in one query. A secret that does not open is left out, as if not set."""
+    """Plain secrets by meter id and kind, in one query.
+
+    One that does not open is left out, as if not set, and logged.
+    """
     rows = Credential.objects.filter(meter_id__in=list(meter_ids)).values_list("meter_id", "kind", "sealed")
     secrets: dict[int, dict[str, bytes]] = {}
     for meter_id, kind, sealed in rows:
         try:
             secrets.setdefault(meter_id, {})[kind] = open_sealed(meter_id, kind, sealed)
-        except CredentialUnreadable:
-            continue
+        except CredentialUnreadable as error:
+            log.error("credential_unreadable", meter_id=meter_id, kind=kind, error=str(error))
     return secrets
 
 
 def parse_secret(kind: str, text: str) -> bytes:
-    """A secret as people write it: keys as hex digits, passwords as they are. Raises Invalid; never shows it."""
+    """A secret from text: keys as hex digits, passwords as they are. Raises Invalid, which never shows it."""
     if kind == Credential.Kind.LLS_PASSWORD:
         secret = text.encode()
         if not 1 <= len(secret) <= PASSWORD_MAX_BYTES:

@@ -1,7 +1,7 @@
 """From an error code to what an operator can do: cause class and hint.
 
-Codes of the protocol are explained by their classes in `dlms.errors`; those of carrying a dialog and of this app
-stand here, since the workers that raise them may not be imported.
+Codes of the protocol are explained by their classes in `dlms.errors`; those of carrying a dialog and of this
+app stand here, since the workers that raise them may not be imported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OWN: dict[str, tuple[str, str]] = {
     "LEASE_LOST": ("link", "This dialog was stopped for longer than its lease and another one took over."),
     "RESPONSE_TIMEOUT": (
         "timeout",
-        "The meter did not answer in time: check signal, server address and the response timeout of its type.",
+        "The meter did not answer in time: check signal, server address and its type's response timeout.",
     ),
     "DIALOG_DEADLINE": (
         "timeout",
@@ -38,7 +38,7 @@ _OWN: dict[str, tuple[str, str]] = {
     ),
     "LINK_LOST": (
         "link",
-        "The meter's connection ended during the dialog; it is tried again when it is back.",
+        "The connection ended during the dialog; it is tried again when the meter is back.",
     ),
     "LINK_QUARANTINED": (
         "link",
@@ -56,7 +56,7 @@ _OWN: dict[str, tuple[str, str]] = {
     "CARRIAGE_ERROR": ("link", "The dialog could not be carried to its end; it is tried again."),
     "CREDENTIAL_MISSING": (
         "association",
-        "Complete the meter's keys or password, as its associations need them.",
+        "Complete the meter's keys or password, as its type's associations need them.",
     ),
     "CREDENTIAL_UNREADABLE": (
         "association",
@@ -68,6 +68,16 @@ _OWN: dict[str, tuple[str, str]] = {
         "service",
         "The meter took the action but its relay did not reach the end state: check control mode and supply.",
     ),
+    "RELAY_NONE": ("service", "The meter's type names no disconnect control: complete the type."),
+    "RELAY_MODE": ("service", "The meter is in control mode 0: its relay cannot be switched remotely."),
+    "RELAY_UNPROVEN": (
+        "service",
+        "The switch was sent but not read back: read the meter before you act again.",
+    ),
+    "COMMAND_EXPIRED": ("timeout", "Its time passed before anything was sent: order it again."),
+    "COMMAND_TAKEN": ("internal", "Another worker has this command; nothing is to be done."),
+    "WORKER_LOST": ("internal", "Its worker stopped while it ran; if it acts, read the relay's state first."),
+    "METER_UNKNOWN": ("internal", "There is no such meter: check the serial."),
     "METER_NOT_OPERATED": ("internal", "The meter's state allows no dialogs: set it to installed or active."),
     "INTERNAL_ERROR": ("internal", "A fault of the head-end itself: see the log of the worker at this time."),
 }

@@ -1,5 +1,8 @@
-"""Meters as the utility registers and changes them, with an audit entry for each change. Owns the rules that a
-meter's fields keep; `last_*` and relay columns belong to the workers and are never written here."""
+"""Meters as the utility registers and changes them, with an audit entry for each change.
+
+Owns the rules that a meter's fields keep; `last_*` and relay columns belong to the workers and are never
+written here.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Orders to meters and changes of meters: the one way in, for API, admin and management commands alike.
 
-Each service writes the row and its audit entry in one transaction. Who may do what is asked here too, so that no
-way in can forget it; `user=None` is the system itself.
+Each service writes the row and its audit entry in one transaction. Who may do what is asked here too, so that
+no way in can forget it; `user=None` is the system itself.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def order_command(
 ) -> tuple[Command, bool]:
     """Order one command; returns it and whether it is new.
 
-    With a key that this user has used before, the command of then is returned when the order is the same, else
-    IdempotencyConflict. Raises Invalid, MeterNotOperated, NotAllowed.
+    With a key that this user has used before, the command of then is returned when the order is the same,
+    else IdempotencyConflict. Raises Invalid, MeterNotOperated, NotAllowed.
     """
     check_permission(user, kind)
     if len(idempotency_key) > KEY_MAX:
@@ -171,7 +171,7 @@ def _store(commands: list[Command], user: AbstractUser | None) -> None:
 
 
 def _earlier(wanted: Command, not_after: dt.datetime | None) -> Command | None:
-    """The command that this user's key stands for, if any. Raises IdempotencyConflict when it is another order."""
+    """The command that this user's key stands for, if any. Raises IdempotencyConflict on another order."""
     found = (
         Command.objects.select_related("meter", "requested_by")
         .filter(requested_by=wanted.requested_by, idempotency_key=wanted.idempotency_key)
