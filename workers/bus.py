@@ -64,7 +64,13 @@ class Bus:
         return link
 
     async def exchange(
-        self, link: wire.Link, server_address: int, token: int, frames: list[bytes], timeout_s: float, expect: int = 1
+        self,
+        link: wire.Link,
+        server_address: int,
+        token: int,
+        frames: list[bytes],
+        timeout_s: float,
+        expect: int = 1,
     ) -> list[bytes]:
         """Send frames and wait for the reply, at most `timeout_s`. Raises what the gateway's status means."""
         self._last_id += 1
@@ -153,7 +159,9 @@ class Bus:
                         continue
                     for outstanding in list(self._outstanding.values()):
                         if outstanding.incarnation == incarnation and not outstanding.future.done():
-                            outstanding.future.set_exception(errors.GatewayLost(f"node {incarnation} is gone"))
+                            outstanding.future.set_exception(
+                                errors.GatewayLost(f"node {incarnation} is gone")
+                            )
 
 
 def _error_of(reply: wire.Reply) -> DlmsError:

@@ -86,7 +86,11 @@ def finish(
     audit follow in the same transaction. Returns the state the row has."""
     with transaction.atomic():
         rows = Command.objects.filter(pk=command_id)
-        held = rows.filter(state=State.QUEUED) if token is None else rows.filter(state=State.RUNNING, claim_token=token)
+        held = (
+            rows.filter(state=State.QUEUED)
+            if token is None
+            else rows.filter(state=State.RUNNING, claim_token=token)
+        )
         written = held.update(
             state=state,
             finished_at=timezone.now(),
@@ -117,9 +121,13 @@ def sweep() -> list[uuid.UUID]:
     """Put an end to what was left behind; returns queued commands that nobody waits for, to be handed out again."""
     now = timezone.now()
     unattended = Q(claimed_until=None) | Q(claimed_until__lt=now)
-    _expire(Command.objects.filter(unattended, not_after__lte=now), "COMMAND_EXPIRED", "no worker took it in time")
+    _expire(
+        Command.objects.filter(unattended, not_after__lte=now), "COMMAND_EXPIRED", "no worker took it in time"
+    )
     lost = Command.objects.filter(state=State.RUNNING, claimed_until__lt=now)
-    lost.filter(acted_at=None, not_after__gt=now).update(state=State.QUEUED, claim_token=None, claimed_until=None)
+    lost.filter(acted_at=None, not_after__gt=now).update(
+        state=State.QUEUED, claim_token=None, claimed_until=None
+    )
     for command in list(lost):
         _lose(command)
     idle = Q(claimed_until=None, created_at__lt=now - dt.timedelta(seconds=5)) | Q(claimed_until__lt=now)
@@ -138,7 +146,10 @@ def _lose(command: Command) -> None:
     with transaction.atomic():
         held = Command.objects.filter(pk=command.pk, state=State.RUNNING, claim_token=command.claim_token)
         if held.update(
-            state=state, finished_at=timezone.now(), error_code="WORKER_LOST", error_detail="its worker is gone"
+            state=state,
+            finished_at=timezone.now(),
+            error_code="WORKER_LOST",
+            error_detail="its worker is gone",
         ):
             _audit(Command.objects.get(pk=command.pk))
 

@@ -101,7 +101,9 @@ async def _until_done(runner: Runner, command: Command, context: MeterContext) -
             return await _end(runner, command, attempt.token, error, attempt.result)
         except Exception as error:
             if attempt.acted:
-                return await _prove(runner, command, context, attempt, errors.InternalError(repr(error)[:300]))
+                return await _prove(
+                    runner, command, context, attempt, errors.InternalError(repr(error)[:300])
+                )
             return await _end(runner, command, attempt.token, errors.InternalError(repr(error)[:300]))
         else:
             return await _end(runner, command, attempt.token, attempt.failure, attempt.result)
@@ -144,12 +146,16 @@ class Attempt:
         self.result = {"before": before.evidence(), "method": method, "acted": False}
         await self._note(session, before)
         if relay.end_state(method, before.control_mode) is None:
-            raise errors.RelayError("control_mode 0: the relay cannot be switched remotely", code="RELAY_MODE")
+            raise errors.RelayError(
+                "control_mode 0: the relay cannot be switched remotely", code="RELAY_MODE"
+            )
         if not relay.reached(before, method):
             assert self.token is not None
             # Committed before the ACTION leaves; not_after is looked at again in the same statement.
             if not await self.runner.database.call(rows.mark_acted, self.command.pk, self.token):
-                raise errors.ConfigurationError("the command expired before it could act", code="COMMAND_EXPIRED")
+                raise errors.ConfigurationError(
+                    "the command expired before it could act", code="COMMAND_EXPIRED"
+                )
             self.acted = True
             self.result["acted"] = True
             try:
@@ -231,7 +237,9 @@ async def _read(session: Session, command: Command) -> dict[str, Any]:
         case Kind.REGISTERS_READ:
             wanted = set(parameters.get("logical_names", ()))
             registers = tuple(
-                r for r in session.context.type.registers if not wanted or obis.to_text(r.logical_name) in wanted
+                r
+                for r in session.context.type.registers
+                if not wanted or obis.to_text(r.logical_name) in wanted
             )
             return {"registers": await reading.read_registers(session, registers, f"command:{command.pk}")}
         case Kind.PROFILE_READ:
@@ -240,10 +248,19 @@ async def _read(session: Session, command: Command) -> dict[str, Any]:
             found = await reading.read_profile(
                 session, name, start, end - dt.timedelta(seconds=1), f"command:{command.pk}"
             )
-            return {"rows": found.rows, "layout": found.layout_id, "from": parameters["from"], "to": parameters["to"]}
+            return {
+                "rows": found.rows,
+                "layout": found.layout_id,
+                "from": parameters["from"],
+                "to": parameters["to"],
+            }
         case Kind.EVENTS_READ:
             end = _time(parameters["to"]) if parameters else dt.datetime.now(dt.UTC)
-            start = _time(parameters["from"]) if parameters else end - dt.timedelta(days=settings.HES_FIRST_READ_DAYS)
+            start = (
+                _time(parameters["from"])
+                if parameters
+                else end - dt.timedelta(days=settings.HES_FIRST_READ_DAYS)
+            )
             count = await reading.read_events(session, start, end, f"command:{command.pk}")
             return {"events": count, "from": start.isoformat(), "to": end.isoformat()}
     raise errors.InternalError(f"no such kind of command: {command.kind}")
@@ -257,7 +274,11 @@ async def _test_associations(session: Session) -> dict[str, Any]:
         fact: dict[str, Any] = {"association": association.name, "client_address": association.client_address}
         try:
             connection = await session.associate_as(association)
-            fact |= {"ok": True, "max_pdu_bytes": connection.negotiated_max_pdu_bytes}
+            assert connection.negotiated is not None
+            fact |= {
+                "ok": True,
+                "server_max_receive_pdu_size": connection.negotiated.server_max_receive_pdu_size,
+            }
             await session.release()
         except errors.CarriageError as error:
             if error.cause_class in ("link", "timeout"):

@@ -76,7 +76,7 @@ class MeterContext:
     def connection_settings(self, association: Association) -> Settings:
         """Raises ConfigurationError where a secret that the association needs is missing."""
         ciphered = association.ciphering != Association.Ciphering.NONE
-        password = self._secret(Credential.Kind.LLS_PASSWORD) if association.authentication == "lls" else None
+        password = self._secret(Credential.Kind.LLS_PASSWORD) if association.authentication == "lls" else b""
         keyed = ciphered or association.authentication == Authentication.HLS_GMAC
         return Settings(
             client_address=association.client_address,
@@ -85,8 +85,8 @@ class MeterContext:
             ciphered=ciphered,
             client_system_title=settings.HES_SYSTEM_TITLE if keyed else b"",
             password=password,
-            encryption_key=self._secret(Credential.Kind.GUEK) if keyed else None,
-            authentication_key=self._secret(Credential.Kind.GAK) if keyed else None,
+            encryption_key=self._secret(Credential.Kind.GUEK) if keyed else b"",
+            authentication_key=self._secret(Credential.Kind.GAK) if keyed else b"",
             max_pdu_bytes=self.type.max_pdu_bytes,
             response_timeout_s=self.type.response_timeout_s,
             meter_system_title=self.system_title if keyed else None,
@@ -105,13 +105,17 @@ def load(meter_ids: Iterable[int]) -> dict[int, MeterContext]:
     types = _load_types({meter.meter_type_id for meter in meters})
     ids = [meter.pk for meter in meters]
     secrets = credentials.load_secrets(ids)
-    rows = Credential.objects.filter(meter_id__in=ids, kind=Credential.Kind.GUEK).values_list("meter_id", "pk")
+    rows = Credential.objects.filter(meter_id__in=ids, kind=Credential.Kind.GUEK).values_list(
+        "meter_id", "pk"
+    )
     guek_rows = dict(rows)
     key_ids = {
         meter_id: counters.key_id(found["guek"]) for meter_id, found in secrets.items() if "guek" in found
     }
     received = counters.highest_received(
-        (key_ids[meter.pk], meter.system_title) for meter in meters if meter.system_title and meter.pk in key_ids
+        (key_ids[meter.pk], meter.system_title)
+        for meter in meters
+        if meter.system_title and meter.pk in key_ids
     )
     return {
         meter.pk: MeterContext(
@@ -133,7 +137,9 @@ def load(meter_ids: Iterable[int]) -> dict[int, MeterContext]:
 def load_many(meter_ids: list[int]) -> list[MeterContext | Exception]:
     """For gathered calls: one answer a meter id, in their order."""
     found = load(meter_ids)
-    return [found.get(i) or errors.ConfigurationError(f"no meter {i}", code="METER_UNKNOWN") for i in meter_ids]
+    return [
+        found.get(i) or errors.ConfigurationError(f"no meter {i}", code="METER_UNKNOWN") for i in meter_ids
+    ]
 
 
 def _load_types(type_ids: set[int]) -> dict[int, tuple[TypeContext, MeterType]]:

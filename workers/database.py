@@ -35,7 +35,9 @@ class Database:
         loop = asyncio.get_running_loop()
         for wait_s in (*RETRY_WAITS_S, None):
             try:
-                return await loop.run_in_executor(self._threads, lambda: _with_connection(function, *args, **kwargs))
+                return await loop.run_in_executor(
+                    self._threads, lambda: _with_connection(function, *args, **kwargs)
+                )
             except (OperationalError, InterfaceError) as error:
                 log.warning("database_away", error=str(error).strip(), function=function.__name__)
                 if wait_s is None:

@@ -21,7 +21,9 @@ class CarriageError(DlmsError):
 
 class MeterOffline(CarriageError):
     code = "METER_OFFLINE"
-    hint = "The meter has no link to any gateway node: check its modem, SIM and the address and port it dials."
+    hint = (
+        "The meter has no link to any gateway node: check its modem, SIM and the address and port it dials."
+    )
 
 
 class MeterBusy(CarriageError):
@@ -39,7 +41,9 @@ class DialogTimeout(CarriageError):
 
     code = "RESPONSE_TIMEOUT"
     cause_class = "timeout"
-    hint = "The meter did not answer in time: check signal, server address and the response timeout of its type."
+    hint = (
+        "The meter did not answer in time: check signal, server address and the response timeout of its type."
+    )
 
 
 class DialogDeadline(DialogTimeout):
@@ -96,7 +100,9 @@ class RelayError(CarriageError):
     code = "RELAY_NOT_MOVED"
     retryable = False
     cause_class: ClassVar[str] = "service"
-    hint = "The meter took the action but its relay did not reach the end state: check control mode and supply."
+    hint = (
+        "The meter took the action but its relay did not reach the end state: check control mode and supply."
+    )
 
 
 class InternalError(CarriageError):

@@ -95,7 +95,9 @@ class Leases:
             held = list(self._held.items())
             answers = await asyncio.gather(
                 *(
-                    self._pipe.script(RENEW, [lease_key(meter_id)], [f"{token}:{self._owner}", self._lease_ms])
+                    self._pipe.script(
+                        RENEW, [lease_key(meter_id)], [f"{token}:{self._owner}", self._lease_ms]
+                    )
                     for meter_id, token in held
                 ),
                 return_exceptions=True,
@@ -104,4 +106,6 @@ class Leases:
                 if isinstance(answer, Exception):
                     log.warning("lease_not_renewed", meter_id=meter_id, error=str(answer))
                 elif not answer and self._held.get(meter_id) == token and meter_id in self._sessions:
-                    self._sessions[meter_id].lost = errors.LeaseLost("the lease ran out and another dialog took it")
+                    self._sessions[meter_id].lost = errors.LeaseLost(
+                        "the lease ran out and another dialog took it"
+                    )

@@ -11,7 +11,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from dlms import obis, profile
-from dlms.profile import CaptureObject
+from dlms.profile import CaptureObject, Coding, Column
 from events.models import Event
 from meters.models import Meter, ReadingPlan, TypeRegister
 from readings import layouts
@@ -66,7 +66,9 @@ def items_of(pairs: list[tuple[int, int]], now: dt.datetime) -> list[Item]:
     }
     has_events = any(plan.kind == ReadingPlan.Kind.EVENTS for plan in plans.values())
     newest_events = _newest_events(meter_ids) if has_events else {}
-    first = (now - dt.timedelta(days=settings.HES_FIRST_READ_DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = (now - dt.timedelta(days=settings.HES_FIRST_READ_DAYS)).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
     items = []
     for meter_id, plan_id in pairs:
         plan = plans[plan_id]
@@ -84,7 +86,12 @@ def items_of(pairs: list[tuple[int, int]], now: dt.datetime) -> list[Item]:
 
 
 def _newest_events(meter_ids: set[int]) -> dict[int, dt.datetime]:
-    rows = Event.objects.filter(meter_id__in=meter_ids).order_by().values("meter_id").annotate(newest=Max("captured_at"))
+    rows = (
+        Event.objects.filter(meter_id__in=meter_ids)
+        .order_by()
+        .values("meter_id")
+        .annotate(newest=Max("captured_at"))
+    )
     return {row["meter_id"]: row["newest"] for row in rows}
 
 
@@ -125,12 +132,15 @@ def find_layout(request: LayoutRequest) -> KnownProfile | None:
 
 def provisional_layout(request: LayoutRequest) -> profile.Layout:
     """A layout to read rows by whose types are not known yet."""
-    return layouts.unsaved(
-        obis.to_text(request.logical_name),
-        request.capture_period_s,
-        layouts.columns_from(request.captured),
-        request.context.zone,
-        request.context.type.deviation_inverted,
+    return profile.Layout(
+        logical_name=request.logical_name,
+        capture_period_s=request.capture_period_s,
+        columns=tuple(
+            Column(capture_object=captured, role=spec.role, coding=Coding.INT, null_repeats=False)
+            for captured, spec in zip(request.captured, layouts.columns_from(request.captured), strict=True)
+        ),
+        zone=request.context.zone,
+        deviation_inverted=request.context.type.deviation_inverted,
     )
 
 

@@ -88,7 +88,9 @@ async def read_events(session: Session, start: dt.datetime, end: dt.datetime, or
     return len(records)
 
 
-async def read_registers(session: Session, registers: tuple[Register, ...], origin: str) -> list[dict[str, Any]]:
+async def read_registers(
+    session: Session, registers: tuple[Register, ...], origin: str
+) -> list[dict[str, Any]]:
     """Read a set of registers, one after the other. A register that the meter refuses is told of in the answer and
     does not keep the others from being read."""
     readings: list[RegisterReading] = []
@@ -106,7 +108,13 @@ async def read_registers(session: Session, registers: tuple[Register, ...], orig
             continue
         reading = register_reading(register, data, _now_us())
         readings.append(reading)
-        answers.append({"obis": name, "attribute": register.attribute, "at": _from_us(reading.captured_at_us).isoformat()})
+        answers.append(
+            {
+                "obis": name,
+                "attribute": register.attribute,
+                "at": _from_us(reading.captured_at_us).isoformat(),
+            }
+        )
     if readings:
         entry = entries.RegisterEntry(
             meter_id=session.context.meter_id, read_at_us=_now_us(), values=tuple(readings), origin=origin
@@ -174,7 +182,9 @@ async def _learn_layout(session: Session, logical_name: bytes) -> KnownProfile:
     if known is not None:
         return known
     scaler_units = {
-        (obis.to_text(item.logical_name), item.attribute): await _scaler_unit(session, item.class_id, item.logical_name)
+        (obis.to_text(item.logical_name), item.attribute): await _scaler_unit(
+            session, item.class_id, item.logical_name
+        )
         for item in captured
     }
     codings = await _codings(session, request)
@@ -187,7 +197,7 @@ async def _codings(session: Session, request: plans.LayoutRequest) -> dict[int, 
     now = dt.datetime.now(dt.UTC)
     layout = plans.provisional_layout(request)
     for days in TYPE_PROBE_DAYS:
-        access = profile.range_access(layout, now - dt.timedelta(days=days), now)
+        access = client.range_access(layout, now - dt.timedelta(days=days), now)
         raw = await session.run(client.get_raw(session.connection, 7, request.logical_name, 2, access))
         rows = axdr.decode_all(raw).value
         codings: dict[int, str] = {}

@@ -36,9 +36,22 @@ CLAIM_BATCH = 500
 ATTEMPTS_MAX = 6
 BACKOFF_S = (5.0, 15.0, 60.0, 180.0, 300.0)
 #: Soon again: somebody else holds the meter, or its link is about to come back.
-SOON = {"METER_BUSY": 3.0, "LEASE_LOST": 5.0, "LINK_QUARANTINED": 5.0, "GATEWAY_LOST": 1.0, "GATEWAY_DRAINING": 1.0}
+SOON = {
+    "METER_BUSY": 3.0,
+    "LEASE_LOST": 5.0,
+    "LINK_QUARANTINED": 5.0,
+    "GATEWAY_LOST": 1.0,
+    "GATEWAY_DRAINING": 1.0,
+}
 #: These say nothing about the meter: they do not count as attempts.
-NOT_THE_METERS = {"METER_BUSY", "LEASE_LOST", "GATEWAY_LOST", "GATEWAY_DRAINING", "METER_OFFLINE", "CANCELLED"}
+NOT_THE_METERS = {
+    "METER_BUSY",
+    "LEASE_LOST",
+    "GATEWAY_LOST",
+    "GATEWAY_DRAINING",
+    "METER_OFFLINE",
+    "CANCELLED",
+}
 
 
 @dataclass(slots=True)
@@ -82,7 +95,8 @@ class Collector:
                 idle_s = 0.0
                 continue
             if self._running:
-                await asyncio.wait(self._running, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
+                # Not at each dialog's end: a claim is a statement, and it fills many places at once.
+                await asyncio.wait(self._running, timeout=POLL_S)
                 continue
             idle_s += POLL_S
             if self._runner.draining or idle_s >= IDLE_ENDS_S:
@@ -123,7 +137,9 @@ class Collector:
     async def _read(self, job: Job) -> None:
         left = list(job.items)
         try:
-            async with open_session(self._runner, job.context, settings.HES_DIALOG_DEADLINE_S, "read") as session:
+            async with open_session(
+                self._runner, job.context, settings.HES_DIALOG_DEADLINE_S, "read"
+            ) as session:
                 await session.associate(Purpose.READ)
                 while left:
                     claim, item = left[0]

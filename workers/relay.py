@@ -69,12 +69,14 @@ def read_state(connection: Connection, logical_name: bytes) -> Dialog[RelayState
     output = yield from client.get(connection, CLASS_ID, logical_name, 2)
     control = yield from client.get(connection, CLASS_ID, logical_name, 3)
     mode = yield from client.get(connection, CLASS_ID, logical_name, 4)
-    return RelayState(_boolean(output), _number(control, "control_state", 3), _number(mode, "control_mode", 7))
+    return RelayState(
+        _boolean(output), _number(control, "control_state", 3), _number(mode, "control_mode", 7)
+    )
 
 
 def invoke(connection: Connection, logical_name: bytes, method: int) -> Dialog[None]:
     """Send the ACTION, once."""
-    yield from client.action(connection, CLASS_ID, logical_name, method, axdr.integer(0))
+    yield from client.action(connection, CLASS_ID, logical_name, method, axdr.i8(0))
 
 
 def _boolean(data: axdr.Data) -> bool:

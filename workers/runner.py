@@ -7,6 +7,7 @@ coroutine and waits for the outcome; it must never be started at import, nor bef
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -79,7 +80,12 @@ class Runner:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_until_complete(self._main())
+        try:
+            self.loop.run_until_complete(self._main())
+        except BaseException:
+            # Tasks would wait for ever on a loop that is gone: end the process, its manager starts another.
+            log.critical("runner_died", exc_info=True)
+            os._exit(70)
 
     async def _main(self) -> None:
         self.bus = Bus(hes_redis.async_bus())

@@ -59,14 +59,20 @@ class Session:
         return await self.associate_as(self.context.association_for(purpose))
 
     async def associate_as(self, association: Association) -> Connection:
-        if self.association is not None and self.association.pk == association.pk and self.connection is not None:
+        if (
+            self.association is not None
+            and self.association.pk == association.pk
+            and self.connection is not None
+        ):
             return self.connection
         await self.release()
         try:
             return await self._associate(association, first_try=True)
         except InvocationCounterError as error:
             hint = error.expected if error.expected is not None else await self._public_counter()
-            if not await self._raise_counter(hint, "exception-response" if error.expected is not None else "public read"):
+            if not await self._raise_counter(
+                hint, "exception-response" if error.expected is not None else "public read"
+            ):
                 raise
         except AssociationRejected:
             # Many meters reject where they mean the counter; the public client tells which it was.
@@ -80,7 +86,7 @@ class Session:
     async def _associate(self, association: Association, *, first_try: bool) -> Connection:
         settings = self.context.connection_settings(association)
         counters = Counters(0, 0)
-        keyed = settings.encryption_key is not None
+        keyed = bool(settings.encryption_key)
         if keyed:
             block = await self.runner.reserve(self.context)
             if block.first_contact and first_try:
@@ -155,7 +161,7 @@ class Session:
         answer: bytes | None = None
         try:
             while True:
-                if connection is not None and connection.settings.encryption_key is not None:
+                if connection is not None and connection.settings.encryption_key:
                     await self._top_up(connection.counters)
                 try:
                     effect = dialog.send(answer)
@@ -207,7 +213,9 @@ class Session:
 
 
 @contextlib.asynccontextmanager
-async def open_session(runner: Runner, context: MeterContext, deadline_s: float, task: str) -> AsyncIterator[Session]:
+async def open_session(
+    runner: Runner, context: MeterContext, deadline_s: float, task: str
+) -> AsyncIterator[Session]:
     """Lease and link of a meter for one dialog of at most `deadline_s`. Raises MeterBusy, MeterOffline.
 
     Cancelling the owner (the lease was lost, the process drains) ends the dialog; the lease is given back always.

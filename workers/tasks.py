@@ -16,7 +16,6 @@ from celery.signals import worker_process_shutdown, worker_shutdown, worker_shut
 
 django.setup()
 
-from django.conf import settings  # noqa: E402
 from django.db import close_old_connections  # noqa: E402
 
 from hes import tasknames  # noqa: E402
@@ -75,7 +74,7 @@ def sweep_commands() -> None:
 def maintain_partitions() -> None:
     """Make the coming partitions, drop those past retention."""
     close_old_connections()
-    partitions.maintain(retention_days=settings.HES_RETENTION_DAYS)
+    partitions.maintain()
 
 
 @worker_shutting_down.connect

@@ -34,7 +34,12 @@ def test_reserve_gives_blocks_that_do_not_overlap(credential: Credential) -> Non
 
 def test_reserve_two_meters_with_one_key_share_its_counter(credential: Credential) -> None:
     blocks = counters.reserve(
-        TITLE, [Reservation("k", credential.pk, 5), Reservation("k", credential.pk, 5), Reservation("other", credential.pk, 5)]
+        TITLE,
+        [
+            Reservation("k", credential.pk, 5),
+            Reservation("k", credential.pk, 5),
+            Reservation("other", credential.pk, 5),
+        ],
     )
     assert [(b.start, b.count) for b in blocks if b] == [(0, 5), (5, 5), (0, 5)]
 
@@ -42,7 +47,9 @@ def test_reserve_two_meters_with_one_key_share_its_counter(credential: Credentia
 def test_reserve_at_the_end_is_none_for_that_key_alone(credential: Credential) -> None:
     take(credential)
     InvocationCounter.objects.update(next_value=COUNTER_END - 5)
-    used_up, other = counters.reserve(TITLE, [Reservation("k", credential.pk, 6), Reservation("b", credential.pk, 6)])
+    used_up, other = counters.reserve(
+        TITLE, [Reservation("k", credential.pk, 6), Reservation("b", credential.pk, 6)]
+    )
     assert used_up is None
     assert other is not None
     assert take(credential, 5).start == COUNTER_END - 5
@@ -69,7 +76,10 @@ def test_raise_to_caps_the_jump(credential: Credential) -> None:
 def test_note_received_keeps_the_highest() -> None:
     counters.note_received({("k", TITLE): 7})
     counters.note_received({("k", TITLE): 3, ("k2", TITLE): 1})
-    assert counters.highest_received([("k", TITLE), ("k2", TITLE), ("k3", TITLE)]) == {("k", TITLE): 7, ("k2", TITLE): 1}
+    assert counters.highest_received([("k", TITLE), ("k2", TITLE), ("k3", TITLE)]) == {
+        ("k", TITLE): 7,
+        ("k2", TITLE): 1,
+    }
 
 
 @pytest.mark.django_db(transaction=True)
