@@ -1,7 +1,7 @@
 """Which reads are due, who holds them, how they ended. Owns `DueRead` and the `last_*` columns of `Meter`.
 
-Every write after the claim names its token: no match, no write. A claim that is not renewed expires and is free
-again; there is no other recovery. All statements here are short and take rows in id order.
+Every write after the claim names its token: no match, no write. A claim that is not renewed expires and is
+free again; there is no other recovery. All statements here are short and take rows in id order.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Outcome:
 
 
 def make_due(plan: ReadingPlan) -> int:
-    """Make the plan due for every operated meter of its type, spread over `spread_s`; returns the rows touched.
+    """Make the plan due for every operated meter of its type, spread over `spread_s`; returns the rows
+    touched.
 
     The offset inside the spread is stable per meter. A row that waits for a retry is brought forward and its
     attempts start anew; a claimed row is left to its holder.
@@ -68,8 +69,8 @@ def make_due(plan: ReadingPlan) -> int:
         cursor.execute(
             """
             WITH free AS (
-                SELECT d.id, now() + make_interval(secs => mod(abs(hashint8(d.meter_id)::bigint), %(spread)s)) AS due_at
-                FROM meters_dueread d JOIN meters_meter m ON m.id = d.meter_id
+                SELECT d.id, now() + make_interval(secs => mod(abs(hashint8(d.meter_id)::bigint),
+                %(spread)s)) AS due_at FROM meters_dueread d JOIN meters_meter m ON m.id = d.meter_id
                 WHERE d.plan_id = %(plan)s AND m.state = ANY(%(operated)s)
                   AND (d.claim_token IS NULL OR d.claimed_until < now())
                 ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
@@ -149,8 +150,8 @@ def settle(outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
             UPDATE meters_dueread d
             SET claim_token = NULL, claimed_until = NULL, last_error = e.error,
                 next_due_at = now() + make_interval(secs => e.retry_in_s),
-                attempts = CASE WHEN e.error = '' THEN 0 WHEN e.counted THEN d.attempts + 1 ELSE d.attempts END,
-                last_ok_at = CASE WHEN e.error = '' THEN now() ELSE d.last_ok_at END
+                attempts = CASE WHEN e.error = '' THEN 0 WHEN e.counted THEN d.attempts + 1 ELSE d.attempts
+                END, last_ok_at = CASE WHEN e.error = '' THEN now() ELSE d.last_ok_at END
             FROM ended e, held WHERE d.id = held.id AND e.id = d.id
             RETURNING e.token
             """,

@@ -1,8 +1,8 @@
 """Invocation counters: reserved before use, never lower. Owns `InvocationCounter` and `ReceivedCounter`.
 
-A counter belongs to a key and a sending system title, not to a meter or an association: two meters with one key
-draw from one counter. Blocks are reserved in one committed statement a batch, rows locked in the order of their
-key_id, before the first value goes out: a crash wastes the rest of a block and repeats nothing.
+A counter belongs to a key and a sending system title, not to a meter or an association: two meters with one
+key draw from one counter. Blocks are reserved in one committed statement a batch, rows locked in the order
+of their key_id, before the first value goes out: a crash wastes the rest of a block and repeats nothing.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def reserve(system_title: str, reservations: Sequence[Reservation]) -> list[Bloc
 
 
 def raise_to(system_title: str, key: str, hint: int, cause: str) -> bool:
-    """Lift a counter to a meter's hint. False where the hint is refused: it is not above ours, leaves less than
-    `JUMP_MAX` to the end, or jumps by more than `JUMP_MAX` (a key's first jump may be larger). Never lowers."""
+    """Lift a counter to a meter's hint. False where the hint is refused: it is not above ours, leaves less
+    than `JUMP_MAX` to the end, or jumps by more than `JUMP_MAX` (a key's first jump may be larger). Never
+    lowers."""
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit = on")
         cursor.execute(

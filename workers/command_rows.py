@@ -82,8 +82,8 @@ def finish(
     code: str = "",
     detail: str = "",
 ) -> str:
-    """running (with our token), or queued where nothing was claimed, -> an end state; the meter's record and the
-    audit follow in the same transaction. Returns the state the row has."""
+    """running (with our token), or queued where nothing was claimed, -> an end state; the meter's record and
+    the audit follow in the same transaction. Returns the state the row has."""
     with transaction.atomic():
         rows = Command.objects.filter(pk=command_id)
         held = (
@@ -118,7 +118,8 @@ def expire(command_id: uuid.UUID, last: DlmsError | None) -> str:
 
 
 def sweep() -> list[uuid.UUID]:
-    """Put an end to what was left behind; returns queued commands that nobody waits for, to be handed out again."""
+    """Put an end to what was left behind; returns queued commands that nobody waits for, to be handed out
+    again."""
     now = timezone.now()
     unattended = Q(claimed_until=None) | Q(claimed_until__lt=now)
     _expire(

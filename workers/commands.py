@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import math
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -73,46 +75,45 @@ async def _claim_kept(runner: Runner, command: Command, token: uuid.UUID) -> Asy
 
 
 async def _until_done(runner: Runner, command: Command, context: MeterContext) -> str:
-    now = asyncio.get_running_loop().time
-    offline_until = now() + OFFLINE_WAIT_S
-    noted_at = -WAIT_NOTED_S
-    last: DlmsError | None = None
-    while True:
-        left_s = rows.seconds_left(command)
-        if left_s <= 0:
-            return await runner.database.call(rows.expire, command.pk, last)
-        if now() - noted_at >= WAIT_NOTED_S:
-            noted_at = now()
-            if not await runner.database.call(rows.wait, command.pk):
-                return "taken"
+    waiting = Waiting(runner, command)
+    while (left_s := rows.seconds_left(command)) > 0:
+        if not await waiting.note():
+            return "taken"
         attempt = Attempt(runner, command)
-        try:
-            async with open_session(runner, context, left_s, command.kind) as session:
-                await attempt.carry(session)
-        except errors.MeterOffline as error:
-            last = error
-            if now() >= offline_until:
-                raise
-        except TRY_AGAIN as error:
-            last = error
-        except DlmsError as error:
-            if attempt.acted:
-                return await _prove(runner, command, context, attempt, error)
-            return await _end(runner, command, attempt.token, error, attempt.result)
-        except Exception as error:
-            if attempt.acted:
-                return await _prove(
-                    runner, command, context, attempt, errors.InternalError(repr(error)[:300])
-                )
-            return await _end(runner, command, attempt.token, errors.InternalError(repr(error)[:300]))
-        else:
-            return await _end(runner, command, attempt.token, attempt.failure, attempt.result)
-        if attempt.acted:
-            return await _prove(runner, command, context, attempt, last)
+        error = await attempt.once(context, left_s)
+        if error is not None and attempt.acted:
+            return await _prove(runner, command, context, attempt, error)
+        if error is None or not waiting.goes_on_after(error):
+            return await _end(runner, command, attempt.token, error or attempt.failure, attempt.result)
         if attempt.token is not None:
             await runner.database.call(rows.requeue, command.pk, attempt.token)
-            noted_at = -WAIT_NOTED_S
         await asyncio.sleep(LEASE_POLL_S * random.uniform(0.7, 1.3))
+    return await runner.database.call(rows.expire, command.pk, waiting.last)
+
+
+class Waiting:
+    """A queued command's wait for its meter."""
+
+    def __init__(self, runner: Runner, command: Command) -> None:
+        self._runner = runner
+        self._command = command
+        self._offline_until = time.monotonic() + OFFLINE_WAIT_S
+        self._noted_at = -math.inf
+        self.last: DlmsError | None = None
+
+    async def note(self) -> bool:
+        """Say on the row, now and then, that a worker waits; False: it is no longer queued."""
+        if time.monotonic() - self._noted_at < WAIT_NOTED_S:
+            return True
+        self._noted_at = time.monotonic()
+        return await self._runner.database.call(rows.wait, self._command.pk)
+
+    def goes_on_after(self, error: DlmsError) -> bool:
+        self.last = error
+        self._noted_at = -math.inf if not isinstance(error, errors.MeterBusy) else self._noted_at
+        if isinstance(error, errors.MeterOffline):
+            return time.monotonic() < self._offline_until
+        return isinstance(error, TRY_AGAIN)
 
 
 class Attempt:
@@ -126,7 +127,18 @@ class Attempt:
         self.result: dict[str, Any] | None = None
         self.failure: DlmsError | None = None
 
-    async def carry(self, session: Session) -> None:
+    async def once(self, context: MeterContext, left_s: float) -> DlmsError | None:
+        """One dialog; the error that it ended with, ours included."""
+        try:
+            async with open_session(self.runner, context, left_s, self.command.kind) as session:
+                await self._carry(session)
+        except DlmsError as error:
+            return error
+        except Exception as error:
+            return errors.InternalError(repr(error)[:300])
+        return None
+
+    async def _carry(self, session: Session) -> None:
         self.token = await self.runner.database.call(rows.claim, self.command.pk)
         if self.token is None:
             raise errors.ConfigurationError("the command was taken or has expired", code="COMMAND_TAKEN")
@@ -193,10 +205,12 @@ class Attempt:
 async def _prove(
     runner: Runner, command: Command, context: MeterContext, attempt: Attempt, cause: DlmsError | None
 ) -> str:
-    """The ACTION may have left but the dialog broke: only reading the state back tells. Nothing is sent again."""
+    """The ACTION may have left but the dialog broke: only reading the state back tells. Nothing is sent
+    again."""
     method = METHOD[Kind(command.kind)]
     name = context.type.disconnect_control
-    assert name is not None and attempt.token is not None
+    assert name is not None
+    assert attempt.token is not None
     async with _claim_kept(runner, command, attempt.token):
         while (left_s := rows.seconds_left(command)) > 0:
             try:

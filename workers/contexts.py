@@ -1,4 +1,5 @@
-"""All that a dialog must know of its meter, read in a handful of queries for a whole batch. Runs in database threads.
+"""All that a dialog must know of its meter, read in a handful of queries for a whole batch. Runs in database
+threads.
 
 Secrets live in a context for one dialog and are never shown (`repr=False`).
 """

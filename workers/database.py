@@ -1,7 +1,7 @@
 """The database side of a worker process: a small group of threads, and calls gathered into batches.
 
-psycopg2 blocks, so the event loop never touches the database. Thousands of dialogs share a few connections; no
-connection is held while a meter is waited for.
+psycopg2 blocks, so the event loop never touches the database. Thousands of dialogs share a few connections;
+no connection is held while a meter is waited for.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def _with_connection(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 class Gathered(Generic[Item, Answer]):
     """Many callers, one call: items asked for within `linger_s` go to `function` as one list.
 
-    `function` answers a list as long as its argument, in its order; an answer that is an exception is raised to
-    the caller of that item alone.
+    `function` answers a list as long as its argument, in its order; an answer that is an exception is raised
+    to the caller of that item alone.
     """
 
     def __init__(

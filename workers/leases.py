@@ -1,7 +1,7 @@
 """One dialog per meter: the lease with its fencing token. Owns the scripts and their keys.
 
-A token is larger than every one given before, also when Redis lost its memory (it starts from Redis' clock): the
-gateway refuses lower ones, so a worker that was stopped for longer than its lease cannot go on.
+A token is larger than every one given before, also when Redis lost its memory (it starts from Redis' clock):
+the gateway refuses lower ones, so a worker that was stopped for longer than its lease cannot go on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LAST_TOKEN_KEY = "lease:last-token"
+NEWEST_KEY = "lease:newest"
 
 
 def lease_key(meter_id: int) -> str:
@@ -68,7 +68,7 @@ class Leases:
     async def acquire(self, meter_id: int) -> int:
         """The fencing token. Raises MeterBusy where another dialog holds the meter."""
         token = await self._pipe.script(
-            ACQUIRE, [lease_key(meter_id), LAST_TOKEN_KEY], [self._owner, self._lease_ms]
+            ACQUIRE, [lease_key(meter_id), NEWEST_KEY], [self._owner, self._lease_ms]
         )
         if not token:
             raise errors.MeterBusy("another dialog holds the meter's lease")

@@ -1,7 +1,7 @@
 """Redis commands of one turn of the event loop, sent as one pipeline. Owns no keys.
 
-A round trip a command costs about thirty times a batched one; with thousands of dialogs in a process, batching is
-what makes them cheap.
+A round trip a command costs about thirty times a batched one; with thousands of dialogs in a process,
+batching is what makes them cheap.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from redis.exceptions import NoScriptError, RedisError
 
 
 class Pipe:
-    """`await pipe.execute("GET", key)`: as one command, but everything asked for in one turn goes together."""
+    """`await pipe.execute("GET", key)`: as one command, but everything asked for in one turn goes
+    together."""
 
     def __init__(self, redis: Redis, max_batch: int = 1000) -> None:
         self._redis = redis

@@ -1,4 +1,5 @@
-"""From a claim to what is read: ranges by high-water mark, layouts known or learnt. Runs in database threads."""
+"""From a claim to what is read: ranges by high-water mark, layouts known or learnt. Runs in database
+threads."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db.models import Max
 from django.utils import timezone
+from dlms.profile import CaptureObject, Coding, Column
 
 from dlms import obis, profile
-from dlms.profile import CaptureObject, Coding, Column
 from events.models import Event
 from meters.models import Meter, ReadingPlan, TypeRegister
 from readings import layouts
@@ -54,8 +55,8 @@ class LayoutRequest:
 
 
 def items_of(pairs: list[tuple[int, int]], now: dt.datetime) -> list[Item]:
-    """One item per (meter id, plan id), from behind the newest stored row to now. A meter without rows is read
-    from the start of the day `HES_FIRST_READ_DAYS` ago."""
+    """One item per (meter id, plan id), from behind the newest stored row to now. A meter without rows is
+    read from the start of the day `HES_FIRST_READ_DAYS` ago."""
     plans = {plan.pk: plan for plan in ReadingPlan.objects.filter(pk__in={plan_id for _, plan_id in pairs})}
     meter_ids = {meter_id for meter_id, _ in pairs}
     marks: dict[tuple[int, str], dt.datetime | None] = {
@@ -78,7 +79,8 @@ def items_of(pairs: list[tuple[int, int]], now: dt.datetime) -> list[Item]:
                 start = mark + dt.timedelta(seconds=1) if mark else first
                 items.append(Item(plan.kind, obis.parse(plan.logical_name), start, now))
             case ReadingPlan.Kind.EVENTS:
-                # From the newest time itself: a second event of that second may have come after the last read.
+                # From the newest time itself: a second event of that second may have come after the last
+                # read.
                 items.append(Item(plan.kind, b"", newest_events.get(meter_id, first), now))
             case _:
                 items.append(Item(plan.kind, b"", now, now))

@@ -1,7 +1,8 @@
-"""What is read inside an open association, and where it goes: profile ranges, register sets, event logs, the clock.
+"""What is read inside an open association, and where it goes: profile ranges, register sets, event logs, the
+clock.
 
-Every reading ends as an entry of the readings stream (`readings.entries`); registers also enter the latest-value
-cache at once. Nothing here waits for the database to store a row.
+Every reading ends as an entry of the readings stream (`readings.entries`); registers also enter the
+latest-value cache at once. Nothing here waits for the database to store a row.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ NO_UNIT = 255
 #: How far back rows are looked at to learn the types of a profile's columns.
 TYPE_PROBE_DAYS = (1, 31)
 CLOCK = bytes((0, 0, 1, 0, 0, 255))
-#: classes whose attribute 2 is scaled by their attribute 3 (Register, Extended register), and Demand register's 4
+#: classes whose attribute 2 is scaled by their attribute 3 (Register, Extended register), and Demand
+#: register's 4
 SCALER_ATTRIBUTE = {3: 3, 4: 3, 5: 4}
 
 
@@ -91,8 +93,8 @@ async def read_events(session: Session, start: dt.datetime, end: dt.datetime, or
 async def read_registers(
     session: Session, registers: tuple[Register, ...], origin: str
 ) -> list[dict[str, Any]]:
-    """Read a set of registers, one after the other. A register that the meter refuses is told of in the answer and
-    does not keep the others from being read."""
+    """Read a set of registers, one after the other. A register that the meter refuses is told of in the
+    answer and does not keep the others from being read."""
     readings: list[RegisterReading] = []
     answers: list[dict[str, Any]] = []
     assert session.connection is not None
@@ -172,7 +174,8 @@ async def _profile_table(
 
 
 async def _learn_layout(session: Session, logical_name: bytes) -> KnownProfile:
-    """Ask the meter what its profile captures; scalers and units only where no meter of the type told them yet."""
+    """Ask the meter what its profile captures; scalers and units only where no meter of the type told them
+    yet."""
     assert session.connection is not None
     captured = await session.run(client.read_capture_objects(session.connection, logical_name))
     period = (await session.run(client.get(session.connection, 7, logical_name, 4))).value
@@ -192,7 +195,8 @@ async def _learn_layout(session: Session, logical_name: bytes) -> KnownProfile:
 
 
 async def _codings(session: Session, request: plans.LayoutRequest) -> dict[int, str]:
-    """The coding of each column, by the types in the newest rows; a column without any value is taken for int."""
+    """The coding of each column, by the types in the newest rows; a column without any value is taken for
+    int."""
     assert session.connection is not None
     now = dt.datetime.now(dt.UTC)
     layout = plans.provisional_layout(request)

@@ -1,6 +1,7 @@
 """Scheduled reads: claim what is due up to the free capacity, one dialog a meter, refill as dialogs end.
 
-Recovery is by claim expiry alone: a worker that dies leaves claims that run out. A retry is `next_due_at` moved.
+Recovery is by claim expiry alone: a worker that dies leaves claims that run out. A retry is `next_due_at`
+moved.
 """
 
 from __future__ import annotations

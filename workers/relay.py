@@ -1,7 +1,7 @@
 """Switching a relay and proving it: the end states of each control mode, and reading them back.
 
-Source: Blue Book, class 70 Disconnect control (control_mode table, output_state, control_state). ACTION success
-may come before the relay has moved, so only the read-back counts.
+Source: Blue Book, class 70 Disconnect control (control_mode table, output_state, control_state). ACTION
+success may come before the relay has moved, so only the read-back counts.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class ControlState(enum.IntEnum):
     READY_FOR_RECONNECTION = 2
 
 
-#: Modes in which remote_reconnect closes the relay; in 1, 3, 5 and 6 it leaves it ready for a hand at the meter.
+#: Modes in which remote_reconnect closes the relay; in 1, 3, 5 and 6 it leaves it ready for a hand at the
+#: meter.
 RECONNECTS = (2, 4)
-MODES = range(0, 7)
+MODES = range(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def end_state(method: int, control_mode: int) -> tuple[bool, ControlState] | Non
 
 
 def reached(state: RelayState, method: int) -> bool:
-    """Whether the relay stands where the method ends. A reconnect of a relay that is connected changes nothing."""
+    """Whether the relay stands where the method ends. A reconnect of a relay that is connected changes
+    nothing."""
     if method == REMOTE_RECONNECT and state.output_state and state.control_state == ControlState.CONNECTED:
         return state.control_mode != 0
     return (state.output_state, state.control_state) == end_state(method, state.control_mode)

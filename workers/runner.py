@@ -1,7 +1,7 @@
 """The runner: one event loop thread a process that holds all dialogs, started when the first task needs it.
 
-Owns the loop thread, the bus, the leases, the database threads and the gathered calls. A Celery task hands it a
-coroutine and waits for the outcome; it must never be started at import, nor before a fork.
+Owns the loop thread, the bus, the leases, the database threads and the gathered calls. A Celery task hands
+it a coroutine and waits for the outcome; it must never be started at import, nor before a fork.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Runner:
         self.draining = False
         self.load_context: Gathered[int, MeterContext] = Gathered(self.database, contexts.load_many)  # type: ignore[arg-type]
         self._reserve: Gathered[CounterRequest, counters.Block] = Gathered(self.database, contexts.reserve)  # type: ignore[arg-type]
-        #: (key id, system title, counter): kept before the lease is given back, so that no later dialog takes a replay
+        #: (key id, system title, counter): kept before the lease is given back, so that no later dialog
+        #: takes a replay
         self.keep_received: Gathered[tuple[str, str, int], bool] = Gathered(self.database, _keep_received)
         self.known_profile: Gathered[tuple[MeterContext, bytes], plans.KnownProfile | None] = Gathered(
             self.database, plans.known_profiles

@@ -1,6 +1,8 @@
-"""One dialog with one meter: lease, link, association, effects carried over the bus, and the line that tells of it.
+"""One dialog with one meter: lease, link, association, effects carried over the bus, and the line that tells
+of it.
 
-Owns the order of things: lease before link, counters before frames, and on every way out the lease is given back.
+Owns the order of things: lease before link, counters before frames, and on every way out the lease is given
+back.
 """
 
 from __future__ import annotations
@@ -89,9 +91,9 @@ class Session:
         keyed = bool(settings.encryption_key)
         if keyed:
             block = await self.runner.reserve(self.context)
-            if block.first_contact and first_try:
-                if await self._raise_counter(await self._public_counter(), "first contact"):
-                    block = await self.runner.reserve(self.context)
+            unknown = block.first_contact and first_try
+            if unknown and await self._raise_counter(await self._public_counter(), "first contact"):
+                block = await self.runner.reserve(self.context)
             counters = contexts.counters_of(block)
         highest = max([self.context.received_counter or -1, *self.received.values()]) if keyed else -1
         connection = Connection(settings, counters, highest if highest >= 0 else None)
@@ -218,7 +220,8 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """Lease and link of a meter for one dialog of at most `deadline_s`. Raises MeterBusy, MeterOffline.
 
-    Cancelling the owner (the lease was lost, the process drains) ends the dialog; the lease is given back always.
+    Cancelling the owner (the lease was lost, the process drains) ends the dialog; the lease is given back
+    always.
     """
     started = time.monotonic()
     token = await runner.leases.acquire(context.meter_id)

@@ -1,7 +1,7 @@
 """The Celery tasks: thin doors to the runner. Arguments are ids, names are `hes.tasknames`.
 
-Tasks acknowledge early: reads recover by claim expiry, commands by the sweep over their rows. Celery's own time
-limits do not act on threads; every deadline is the runner's.
+Tasks acknowledge early: reads recover by claim expiry, commands by the sweep over their rows. Celery's own
+time limits do not act on threads; every deadline is the runner's.
 """
 
 from __future__ import annotations

@@ -106,8 +106,8 @@ def test_claim_due_by_many_at_once_gives_each_row_once() -> None:
     Meter.objects.bulk_create(Meter(serial=f"N{n}", meter_type=meter_type) for n in range(200))
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO meters_link (meter_id, state, node, incarnation, connection, peer, since, last_seen, reason,"
-            " clashes) SELECT id, 'present', '', '', 0, '', now(), now(), '', 0 FROM meters_meter"
+            "INSERT INTO meters_link (meter_id, state, node, incarnation, connection, peer, since, last_seen,"
+            " reason, clashes) SELECT id, 'present', '', '', 0, '', now(), now(), '', 0 FROM meters_meter"
         )
     claims.make_due(plan)
     got: list[uuid.UUID] = []
