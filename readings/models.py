@@ -118,8 +118,11 @@ class IntervalRevision(models.Model):
 
     class Meta:
         db_table = "readings_interval_revision"
-        indexes = [
-            models.Index(fields=("meter_id", "layout_id", "captured_at"), name="interval_revision_key")
+        constraints = [
+            models.UniqueConstraint(
+                fields=("meter_id", "layout_id", "captured_at", "ordinal", "read_at"),
+                name="interval_revision_key",
+            )
         ]
 
     def __str__(self) -> str:
@@ -134,9 +137,15 @@ class RejectedRow(models.Model):
     captured_at = models.DateTimeField(null=True)
     code = models.CharField(max_length=64)
     row = models.JSONField(default=dict)
+    digest = models.CharField(max_length=32, help_text="Of the row: it is kept once, however often it comes.")
     rejected_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=("meter_id", "layout_id", "digest"), name="rejected_row_once", nulls_distinct=False
+            )
+        ]
         indexes = [models.Index(fields=("meter_id", "-rejected_at"), name="rejected_row_meter")]
 
     def __str__(self) -> str:

@@ -55,9 +55,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "readings_interval_revision",
-                "indexes": [
-                    models.Index(
-                        fields=["meter_id", "layout_id", "captured_at"], name="interval_revision_key"
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("meter_id", "layout_id", "captured_at", "ordinal", "read_at"),
+                        name="interval_revision_key",
                     )
                 ],
             },
@@ -274,9 +275,22 @@ class Migration(migrations.Migration):
                 ("captured_at", models.DateTimeField(null=True)),
                 ("code", models.CharField(max_length=64)),
                 ("row", models.JSONField(default=dict)),
+                (
+                    "digest",
+                    models.CharField(
+                        help_text="Of the row: it is kept once, however often it comes.", max_length=32
+                    ),
+                ),
                 ("rejected_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("meter_id", "layout_id", "digest"),
+                        name="rejected_row_once",
+                        nulls_distinct=False,
+                    )
+                ],
                 "indexes": [models.Index(fields=["meter_id", "-rejected_at"], name="rejected_row_meter")],
             },
         ),

@@ -51,6 +51,6 @@ def test_week_of_sunday_night_is_the_monday_before():
 def test_maintain_deletes_old_revisions_and_rejected_rows():
     from readings.models import RejectedRow
 
-    RejectedRow.objects.create(meter_id=1, code="X")
+    RejectedRow.objects.create(meter_id=1, code="X", digest="0")
     assert partitions.maintain()["deleted_rows"] == 0
     assert partitions.maintain(now=timezone.now() + timedelta(days=401))["deleted_rows"] == 1
