@@ -1,5 +1,6 @@
-"""The wire between workers and gateway nodes: messages on Redis lists, key names, streams. Nothing else may be
-imported from the gateway by others, and this module imports nothing but msgspec.
+"""The wire between workers and gateway nodes: messages on Redis lists, key names, streams.
+
+Nothing else of the gateway may be imported from outside it, and this module imports nothing but msgspec.
 
 A message addresses a link (incarnation, connection, server address), never a meter, and carries whole frames.
 Structs are packed as msgpack arrays; a field is only ever added at the end, with a default.
@@ -14,21 +15,29 @@ import msgspec
 
 WIRE_VERSION: Final = 1
 
-#: Transitions of links: fields state (up | down | clash), identity, inc, conn, node, peer, server_address, at_ms, reason
+#: Transitions of links: fields state (up | down | clash), identity, inc, conn, node, peer, server_address,
+#: at_ms, reason. "down" is written only where the identity is left without a link.
 PRESENCE_STREAM: Final = "gw:presence"
 #: Frames that no exchange waited for, each an encoded `Push` in the field "p"
 PUSH_STREAM: Final = "gw:push"
 #: Incarnations of the nodes that were announced and did not end in order; `node_key` tells which of them live
 NODES_SET: Final = "gw:nodes"
 
+#: detail of a PROBE whose link was displaced: there is nothing to wait for
+DISPLACED: Final = "displaced"
+
 
 class WireError(Exception):
-    """A message that is no message of this wire; `code` is WIRE_MALFORMED or WIRE_VERSION."""
+    """A message that is no message of this wire; `code` is WIRE_MALFORMED or WIRE_VERSION.
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    `message` is what could be read of a message of another version, so that its sender can be told.
+    """
+
+    def __init__(self, code: str, detail: str = "", message: object = None) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
         self.code = code
         self.detail = detail
+        self.message = message
 
 
 class Kind(IntEnum):
@@ -37,7 +46,8 @@ class Kind(IntEnum):
     EXCHANGE = 1
     #: cut the link now
     CUT = 2
-    #: from another node, where the identity was claimed: cut the link if it is silent for too long
+    #: from another node, where the identity was claimed too: cut the link if it is silent for too long. Its
+    #: only "frame" is the packed `Link` that stood in the way.
     PROBE = 3
     #: a ciphered dialog succeeded: the claimed identity is true
     PROVEN = 4
@@ -75,7 +85,7 @@ class Status(IntEnum):
 class Request(msgspec.Struct, array_like=True, gc=False):
     """To one node. `reply_to` is the worker's incarnation; empty: no reply is wanted.
 
-    `deadline_ms` is Unix time. With frames empty and `expect` ONE the next frame of the address is waited for.
+    `deadline_ms` is Unix time. With frames empty and `expect` ONE the address' next frame is waited for.
     """
 
     version: int
@@ -103,7 +113,7 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
 
 
 class Link(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Where a meter is; valid while `node_key(incarnation)` exists. `connection` is unique in its incarnation."""
+    """Where a meter is; valid while `node_key(incarnation)` exists. `connection` is unique in it."""
 
     identity: str
     incarnation: str
@@ -209,5 +219,5 @@ def decode_push(packed: bytes) -> Push:
 
 def _of_this_version(message: M) -> M:
     if message.version != WIRE_VERSION:
-        raise WireError("WIRE_VERSION", f"version {message.version}, not {WIRE_VERSION}")
+        raise WireError("WIRE_VERSION", f"version {message.version}, not {WIRE_VERSION}", message)
     return message
