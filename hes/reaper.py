@@ -45,7 +45,7 @@ class Watched:
 
     def alive(self) -> bool:
         """The process itself, or (group) anything left in its group."""
-        if start_time(self.pid) == self.started:
+        if self.started and start_time(self.pid) == self.started:
             return True
         return self.group and bool(group_members(self.pid))
 
@@ -127,9 +127,11 @@ class Reaper:
         stop_signal: int = signal.SIGTERM,
         grace_s: float = 10.0,
         group: bool = True,
-    ) -> None:
+    ) -> Watched:
         """From now on `pid` ends with this process at the latest."""
-        self._tell(Watched(pid, start_time(pid), stage, stop_signal, grace_s, group).to_line())
+        watched = Watched(pid, start_time(pid), stage, stop_signal, grace_s, group)
+        self._tell(watched.to_line())
+        return watched
 
     def forget(self, pid: int) -> None:
         self._tell(f"forget {pid}\n")

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from honcho.environ import parse_procfile
 
-from hes.reaper import ROOT, Watched, own_reaper, start_time, stop_all
+from hes.reaper import ROOT, Watched, own_reaper, stop_all
 
 #: stop order: who makes work, who does it, who carries it, who stores it; embedded servers end at 90
 STAGES: Final[Mapping[str, int]] = {
@@ -49,6 +49,7 @@ class Child:
     grace_s: float = 20.0
     restarts: int = 0
     started_at: float = 0.0
+    _watched: Watched | None = None
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +79,9 @@ class Child:
                 start_new_session=True,
             )
         self.started_at = time.monotonic()
-        reaper.watch(self.pid, stage=self.stage, stop_signal=self.stop_signal, grace_s=self.grace_s)
+        self._watched = reaper.watch(
+            self.pid, stage=self.stage, stop_signal=self.stop_signal, grace_s=self.grace_s
+        )
         return self
 
     def exit_status(self) -> int | None:
@@ -100,9 +103,6 @@ class Child:
         stop_children([self])
         return self.exit_status()
 
-    def as_watched(self) -> Watched:
-        return Watched(self.pid, start_time(self.pid), self.stage, self.stop_signal, self.grace_s, group=True)
-
     def collect(self) -> None:
         """Forget a process that has ended and its group."""
         assert self._process is not None
@@ -122,10 +122,9 @@ def child_env(extra: Mapping[str, str]) -> dict[str, str]:
 def stop_children(children: Iterable[Child]) -> None:
     """Stop stage by stage, whole groups; returns when none is left."""
     started = [child for child in children if child._process is not None]
-    watched = [child.as_watched() for child in started]
     for child in started:
         child.exit_status()  # collects what has ended already
-    stop_all(watched)
+    stop_all([child._watched for child in started if child._watched is not None])
     for child in started:
         child.collect()
 
