@@ -85,7 +85,8 @@ def rows_of(identities: Iterable[str]) -> dict[str, Row]:
         cursor.execute(
             """
             SELECT m.serial, m.id, COALESCE(l.state, 'absent'), COALESCE(l.node, ''),
-                   COALESCE(l.incarnation, ''), COALESCE(l.connection, 0), COALESCE(l.peer, ''), l.since, l.last_seen,
+                   COALESCE(l.incarnation, ''), COALESCE(l.connection, 0), COALESCE(l.peer, ''),
+                   l.since, l.last_seen,
                    COALESCE(l.reason, ''), COALESCE(l.clashes, 0), l.last_clash_at
             FROM meters_meter m LEFT JOIN meters_link l ON l.meter_id = m.id
             WHERE m.serial = ANY(%s)

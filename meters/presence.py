@@ -1,9 +1,9 @@
 """Presence of the meters, as the gateway nodes report it, projected to `Link`. Owns `Link` and `UnknownPeer`.
 
 Nodes append transitions to a stream; one projector at a time (a lock in Redis) folds them into rows in
-batches. The table is for planners, screens and the API; dialogs look in Redis. What the stream may have lost is mended
-by `reconcile`, which compares the rows with the link entries in Redis; links of a node that died are found by
-the missing key of its incarnation.
+batches. The table is for planners, screens and the API; dialogs look in Redis. What the stream may have lost
+is mended by `reconcile`, which compares rows with the link entries in Redis; links of a node that died are
+found by the missing key of its incarnation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Roles as Django groups. Owns which permissions each is born with; an administrator may change them later."""
+"""Roles as Django groups. Owns the permissions each is born with; an administrator may change them later."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerAway
 
 from hes.tasknames import COMMANDS_RUN
 from meters import audit, parameters
@@ -111,7 +112,7 @@ def send(command_ids: Sequence[uuid.UUID]) -> None:
                     retry=True,
                     retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2},
                 )
-    except app.connection_for_write().recoverable_connection_errors as error:
+    except BrokerAway as error:
         log.warning("command_send_failed", commands=len(command_ids), error=repr(error))
 
 
