@@ -6,11 +6,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from django.conf import settings
 from django.db.models import Max
 from django.utils import timezone
 from dlms.profile import CaptureObject, Coding, Column
+from dlms.profile.layout import Role
 
 from dlms import obis, profile
 from events.models import Event
@@ -138,7 +140,7 @@ def provisional_layout(request: LayoutRequest) -> profile.Layout:
         logical_name=request.logical_name,
         capture_period_s=request.capture_period_s,
         columns=tuple(
-            Column(capture_object=captured, role=spec.role, coding=Coding.INT, null_repeats=False)
+            Column(capture_object=captured, role=cast(Role, spec.role), coding=Coding.INT, null_repeats=False)
             for captured, spec in zip(request.captured, layouts.columns_from(request.captured), strict=True)
         ),
         zone=request.context.zone,

@@ -19,6 +19,8 @@ from redis.exceptions import RedisError
 from dlms import axdr, client, clock, obis, profile
 from dlms.axdr import Data
 from dlms.enums import DataType
+from dlms.profile import NO_TIME
+from dlms.profile.coding import encode_cell
 from dlms.errors import DlmsError, RemoteProtocolError, ServiceError
 from readings import entries, latest
 from readings.entries import RegisterReading
@@ -30,6 +32,8 @@ from workers.session import Session
 log = structlog.get_logger()
 
 NO_UNIT = 255
+#: The rows have another number of columns than the layout (`dlms.profile`).
+LAYOUT_MISMATCH = "PROFILE_COLUMNS"
 #: How far back rows are looked at to learn the types of a profile's columns.
 TYPE_PROBE_DAYS = (1, 31)
 CLOCK = bytes((0, 0, 1, 0, 0, 255))
@@ -63,11 +67,12 @@ async def read_profile(
             origin=origin,
         )
         await _publish(session, entry)
+    times = table.captured_at[table.captured_at != NO_TIME]
     return ProfileResult(
         known.layout_id,
         rows,
-        _from_us(int(table.captured_at.min())) if rows else None,
-        _from_us(int(table.captured_at.max())) if rows else None,
+        _from_us(int(times.min())) if len(times) else None,
+        _from_us(int(times.max())) if len(times) else None,
     )
 
 
@@ -129,7 +134,7 @@ async def read_registers(
 def register_reading(register: Register, data: Data, at_us: int) -> RegisterReading:
     """One value as the stream takes it: integers in their coding, all else as A-XDR in `extra`."""
     coding = profile.coding_for(data)
-    value, extra = profile.pack_value(coding, data)
+    value = encode_cell(coding, data)
     return RegisterReading(
         logical_name=obis.to_text(register.logical_name),
         attribute=register.attribute,
@@ -138,7 +143,7 @@ def register_reading(register: Register, data: Data, at_us: int) -> RegisterRead
         value=value,
         scaler=register.scaler or 0,
         unit=NO_UNIT if register.unit is None else register.unit,
-        extra=extra,
+        extra=axdr.encode(data) if value is None else None,
     )
 
 
@@ -166,7 +171,7 @@ async def _profile_table(
     try:
         return known, await session.run(client.read_profile(session.connection, known.layout, start, end))
     except DlmsError as error:
-        if error.code != profile.LAYOUT_MISMATCH or fresh:
+        if error.code != LAYOUT_MISMATCH or fresh:
             raise
     # The meter's capture_objects were changed since they were read.
     known = await _learn_layout(session, logical_name)
