@@ -226,9 +226,7 @@ def test_order_command_same_key_at_once_from_many_threads_is_one_command(
 
     def order() -> None:
         try:
-            answers.append(
-                order_command(meter=meter, kind="clock_read", user=operator, idempotency_key="k")
-            )
+            answers.append(order_command(meter=meter, kind="clock_read", user=operator, idempotency_key="k"))
         finally:
             connection.close()
 
