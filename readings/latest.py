@@ -105,11 +105,15 @@ def from_registers(entry: RegisterEntry, *, stored: bool = False) -> list[Latest
     ]
 
 
-def from_profile(entry: ProfileEntry, channels: Sequence[Channel], *, stored: bool = False) -> list[Latest]:
-    """The newest row of the chunk; cells that are null or fit no channel are left out."""
+def from_profile(
+    entry: ProfileEntry, channels: Sequence[Channel], *, at_us: int | None = None, stored: bool = False
+) -> list[Latest]:
+    """The row of `at_us`, else the newest; cells that are null or fit no channel are left out."""
     if not entry.rows:
         return []
-    row = int(entry.captured_at.argmax())
+    if at_us is None:
+        at_us = int(entry.captured_at.max())
+    row = int((entry.captured_at == at_us).nonzero()[0][-1])
     return [
         Latest(
             logical_name=channel.logical_name,
