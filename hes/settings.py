@@ -19,7 +19,6 @@ from hes.env import (
     env_bool,
     env_byte_count,
     env_bytes_hex,
-    env_float,
     env_int,
     env_list,
     env_str,
@@ -185,7 +184,6 @@ HES_CLAIM_S = env_int("HES_CLAIM_S", 30, low=5, high=3600)
 HES_LEASE_S = env_int("HES_LEASE_S", 20, low=5, high=3600)
 HES_DIALOG_DEADLINE_S = env_int("HES_DIALOG_DEADLINE_S", 120, low=1, high=3600)
 HES_COMMAND_DEADLINE_S = env_int("HES_COMMAND_DEADLINE_S", 120, low=1, high=86400)
-HES_RESPONSE_TIMEOUT_S = env_float("HES_RESPONSE_TIMEOUT_S", 20.0, low=0.1, high=600.0)
 HES_MAX_DIALOGS = env_int("HES_MAX_DIALOGS", 500, low=1, high=100_000)
 HES_FIRST_READ_DAYS = env_int("HES_FIRST_READ_DAYS", 3, low=1, high=3660)
 
@@ -194,7 +192,6 @@ HES_BACKLOG_BYTES = env_byte_count("HES_BACKLOG_BYTES", 512 << 20, low=1 << 20)
 HES_RETENTION_DAYS = env_int("HES_RETENTION_DAYS", 400, low=2, high=36600)
 HES_LATEST_TTL_S = env_int("HES_LATEST_TTL_S", 86400, low=1)
 HES_INGEST_BATCH = env_int("HES_INGEST_BATCH", 200, low=1, high=10_000)
-HES_INGEST_PROCESSES = env_int("HES_INGEST_PROCESSES", 1, low=1, high=64)
 HES_INGEST_CLAIM_S = env_int("HES_INGEST_CLAIM_S", 30, low=1, high=3600)
 
 # --- schedules
