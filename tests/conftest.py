@@ -39,6 +39,8 @@ OWN_ENV = {
     "DATABASE_URL": POSTGRES.url,
     "REDIS_URL": REDIS.url,
     "DJANGO_SETTINGS_MODULE": "hes.settings",
+    # threads of ours must not keep the tests' database open
+    "HES_DATABASE_CONN_MAX_AGE_S": "0",
 }
 os.environ |= OWN_ENV
 #: pytest-django sets up only what is configured by now

@@ -28,6 +28,8 @@ REPLY_GRACE_S = 3.0
 #: How often nodes with outstanding requests are looked at.
 NODE_WATCH_S = 1.0
 REPLIES_PER_POP = 1000
+#: Shorter than the client's own socket timeout: what is popped as the client gives up would be lost.
+REPLY_WAIT_S = 2
 REQUESTS_TTL_S = 120
 
 
@@ -126,7 +128,7 @@ class Bus:
     async def _read_replies(self) -> None:
         while True:
             try:
-                popped = await self._redis.blpop([self._replies_key], timeout=5)
+                popped = await self._redis.blpop([self._replies_key], timeout=REPLY_WAIT_S)
                 if popped is None:
                     continue
                 packed = [popped[1], *(await self._redis.lpop(self._replies_key, REPLIES_PER_POP) or [])]

@@ -58,6 +58,8 @@ def _with_connection(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     except (OperationalError, InterfaceError):
         connection.close()
         raise
+    finally:
+        close_old_connections()
 
 
 class Gathered(Generic[Item, Answer]):

@@ -11,10 +11,10 @@ from typing import cast
 from django.conf import settings
 from django.db.models import Max
 from django.utils import timezone
-from dlms.profile import CaptureObject, Coding, Column
-from dlms.profile.layout import Role
 
 from dlms import obis, profile
+from dlms.profile import CaptureObject, Coding, Column
+from dlms.profile.layout import Role
 from events.models import Event
 from meters.models import Meter, ReadingPlan, TypeRegister
 from readings import layouts

@@ -19,9 +19,9 @@ from redis.exceptions import RedisError
 from dlms import axdr, client, clock, obis, profile
 from dlms.axdr import Data
 from dlms.enums import DataType
+from dlms.errors import DlmsError, RemoteProtocolError, ServiceError
 from dlms.profile import NO_TIME
 from dlms.profile.coding import encode_cell
-from dlms.errors import DlmsError, RemoteProtocolError, ServiceError
 from readings import entries, latest
 from readings.entries import RegisterReading
 from workers import plans
