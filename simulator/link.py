@@ -6,7 +6,7 @@ Must not know why a connection was made or when it is made again (`simulator.fle
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dlms.enums import ApduTag
 from dlms.errors import RemoteProtocolError
@@ -52,8 +52,7 @@ class MeterLink(asyncio.Protocol):
         return self.closed is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is no subclass of it
         self._fleet.links.add(self)
         if self.dials:
             self._log_in()

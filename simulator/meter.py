@@ -62,6 +62,7 @@ class Meter:
         "_authentication_key",
         "_encryption_key",
         "_keys",
+        "_registers",
         "_sent_counter",
         "clock_offset_s",
         "events",
@@ -110,6 +111,7 @@ class Meter:
             )
         self.received_counter = first - 1
         self._sent_counter = 0
+        self._registers: tuple[int, dict[str, int]] = (-1, {})
         self._associations = _associations(identity)
 
     # --- what dlms.server asks for ---
@@ -210,6 +212,13 @@ class Meter:
                 code = EventCode.READY_FOR_MANUAL_RECONNECTION
             self.events.record(movement.effective_s, code)
         return movement
+
+    def register(self, name: str) -> int:
+        """The register now; all registers of one second are computed together, as they are read."""
+        now_s = int(self.now_s())
+        if self._registers[0] != now_s:
+            self._registers = now_s, self.source.registers_at(now_s)
+        return self._registers[1][name]
 
     def status(self) -> int:
         """The status octet of the last complete interval."""

@@ -92,7 +92,7 @@ REGISTERS = {
 def _register(name: str) -> CosemObject:
     scaler, unit, coded = REGISTERS[name]
     attributes = {
-        2: _live(lambda meter: coded(meter.source.registers_at(int(meter.now_s()))[name])),
+        2: _live(lambda meter: coded(meter.register(name))),
         3: _fixed(axdr.structure(axdr.i8(scaler), axdr.enum(unit))),
     }
     return _object(REGISTER, name, attributes)
