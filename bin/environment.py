@@ -24,7 +24,7 @@ def build(root: Path) -> None:
         python = folder / "bin" / "python"
         if not python.exists():
             venv.create(folder, with_pip=True)
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
         subprocess.run([*pip, "--requirement", str(wanted)], check=True)
         shutil.copyfile(wanted, installed)
         print(f".venv is ready after {time.monotonic() - started:.0f} s", flush=True)
