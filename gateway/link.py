@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: data-notification, event-notification-request, glo-event-notification-request: never the reply to a request
 PUSH_TAGS: Final = frozenset((0x0F, 0xC2, 0xCA))
-#: general-glo-, general-ded-, general-ciphering, general-signing: a reply where an exchange waits, else a push
+#: general-glo-, general-ded-, general-ciphering, general-signing: a reply if an exchange waits, else a push
 GENERAL_TAGS: Final = frozenset((0xDB, 0xDC, 0xDD, 0xDF))
 #: Octets that may wait for a peer which does not read, before it is given no more.
 WRITE_BUFFER_BYTES: Final = 64 * 1024
