@@ -40,6 +40,8 @@ RELAY_POLL_S = 1.0
 PROVE_POLL_S = 1.0
 #: A meter that is away when its command comes is waited for at most this long.
 OFFLINE_WAIT_S = 10.0
+#: A meter that hangs up in each dialog is not called for ever.
+LINKS_LOST_MAX = 2
 #: Before anything that acts was sent, these are tried again while the command's deadline lasts.
 TRY_AGAIN = (errors.MeterBusy, errors.LinkQuarantined, errors.GatewayLost, errors.LinkLost)
 METHOD = {Kind.RELAY_DISCONNECT: relay.REMOTE_DISCONNECT, Kind.RELAY_RECONNECT: relay.REMOTE_RECONNECT}
@@ -99,6 +101,7 @@ class Waiting:
         self._command = command
         self._offline_until = time.monotonic() + OFFLINE_WAIT_S
         self._noted_at = -math.inf
+        self._links_lost = 0
         self.last: DlmsError | None = None
 
     async def note(self) -> bool:
@@ -110,9 +113,12 @@ class Waiting:
 
     def goes_on_after(self, error: DlmsError) -> bool:
         self.last = error
+        self._links_lost += isinstance(error, errors.LinkLost)
         self._noted_at = -math.inf if not isinstance(error, errors.MeterBusy) else self._noted_at
         if isinstance(error, errors.MeterOffline):
             return time.monotonic() < self._offline_until
+        if self._links_lost > LINKS_LOST_MAX:
+            return False
         return isinstance(error, TRY_AGAIN)
 
 

@@ -1,6 +1,7 @@
-"""Dialogs through real parts: a gateway process, a simulated fleet that dials in, the runner of this process.
+"""Dialogs through real parts: a gateway process, a simulated fleet, the runner of this process.
 
-Celery and beat are left out here: what they would send, the tests call. tests/flow/test_stack.py runs everything.
+Celery and beat are left out here: what they would send, the tests call. tests/flow/test_stack.py runs
+everything.
 """
 
 from __future__ import annotations
@@ -13,14 +14,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from hes import redis as hes_redis
 from meters import importer, presence
 from meters import seed as meters_seed
 from meters.models import Command, Link, Meter
 from meters.services import order_command
-from simulator.faults import Fault
 from simulator.fleet import Fleet, FleetSettings
-from simulator.meter import MeterSettings
 from simulator.shipment import write_shipment
 from simulator.threaded import running_fleet
 from tests.conftest import GatewayNode
@@ -33,10 +31,10 @@ PRESENT_TIMEOUT_S = 15.0
 @pytest.fixture
 def active_runner(
     transactional_db: None, live_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[runner.Runner]:
+) -> runner.Runner:
     """The runner of this process. It lives as long as the process, as in a worker; tests share it."""
     monkeypatch.setattr("meters.services.send", lambda ids: None)
-    yield runner.get()
+    return runner.get()
 
 
 @pytest.fixture
@@ -82,6 +80,3 @@ def carry(active_runner: runner.Runner) -> Callable[..., Command]:
         return command
 
     return run
-
-
-__all__ = ["Fault", "MeterSettings", "hes_redis"]

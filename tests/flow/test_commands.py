@@ -93,7 +93,7 @@ def test_registers_read_reaches_stream_and_cache(
     assert len(command.result["registers"]) == 9
     entry = entries.decode(live_redis.xrange(entries.STREAM)[-1][1][entries.FIELD.encode()])
     assert isinstance(entry, entries.RegisterEntry)
-    assert [v.logical_name for v in entry.values][0] == "1-0:1.8.0.255"
+    assert entry.values[0].logical_name == "1-0:1.8.0.255"
     assert {(v.logical_name, v.unit) for v in entry.values} >= {("1-0:1.8.0.255", 30), ("1-0:32.7.0.255", 35)}
     held, _ = latest.read(hes_redis.cache(), command.meter_id)
     assert {value.logical_name for value in held} == {v.logical_name for v in entry.values}
