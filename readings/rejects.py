@@ -2,6 +2,7 @@
 
 | code | cause |
 |---|---|
+| ROW_WITHOUT_TIME | the meter's clock column could not be read |
 | ROW_TOO_OLD | captured before the oldest partition: beyond the retention, or a clock that lost its time |
 | ROW_IN_FUTURE | captured more than a day ahead: the meter's clock is wrong |
 """
@@ -14,10 +15,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from dlms.profile import NO_TIME
 from readings.entries import EventEntry, EventRecord, RegisterEntry, RegisterReading
 from readings.models import RejectedRow
 from readings.rows import Block
 
+ROW_WITHOUT_TIME: Final = "ROW_WITHOUT_TIME"
 ROW_TOO_OLD: Final = "ROW_TOO_OLD"
 ROW_IN_FUTURE: Final = "ROW_IN_FUTURE"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +33,7 @@ def keep_rows(block: Block, low_us: int) -> int:
             meter_id=int(block.meter_id[place]),
             layout_id=int(block.layout_id[place]),
             captured_at_us=int(block.captured_at[place]),
-            code=ROW_TOO_OLD if block.captured_at[place] < low_us else ROW_IN_FUTURE,
+            code=_code(int(block.captured_at[place]), low_us),
             facts={
                 "ordinal": int(block.ordinal[place]),
                 "clock_status": int(block.clock_status[place]),
@@ -44,6 +47,12 @@ def keep_rows(block: Block, low_us: int) -> int:
         )
         for place in range(len(block))
     )
+
+
+def _code(captured_at_us: int, low_us: int) -> str:
+    if captured_at_us == NO_TIME:
+        return ROW_WITHOUT_TIME
+    return ROW_TOO_OLD if captured_at_us < low_us else ROW_IN_FUTURE
 
 
 def keep_registers(late: Sequence[tuple[RegisterEntry, RegisterReading]]) -> int:

@@ -11,11 +11,14 @@ import struct
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from dlms import axdr
 from dlms.enums import DataType
 from dlms.errors import DlmsError
+from dlms.profile import unpack_extra
+
+_MASK64: Final = (1 << 64) - 1
 
 #: a value as JSON has it: text for numbers and bits, {"type", "value"} for the rest, None for null-data
 JsonValue = str | dict[str, Any] | None
@@ -44,19 +47,19 @@ def float32(raw: int) -> float:
 
 
 def float64(raw: int) -> float:
-    return float(struct.unpack("<d", (raw & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little"))[0])
+    return float(struct.unpack("<d", (raw & _MASK64).to_bytes(8, "little"))[0])
 
 
 def bit_text(raw: int) -> str:
-    """The bits after the marker: 0b1_0101 -> "0101"."""
-    return bin(raw)[3:] if raw > 0 else ""
+    """The bits after the marker: 0b1_0101 -> "0101"; 63 bits and the marker take the sign, too."""
+    return f"{raw & _MASK64:b}"[1:]
 
 
 @lru_cache(maxsize=1024)
 def formatter(coding: str, scaler: int) -> Callable[[int], str]:
     """How the cells of a column with this coding and scaler become text."""
     if coding == "u64":
-        return lambda raw: scaled(raw & 0xFFFFFFFFFFFFFFFF, scaler)
+        return lambda raw: scaled(raw & _MASK64, scaler)
     if coding == "f32":
         return lambda raw: decimal_text(float32(raw), scaler)
     if coding == "f64":
@@ -81,12 +84,11 @@ def value_json(coding: str, value: int | None, scaler: int, extra: bytes | None)
 
 
 def extra_cells(extra: bytes) -> dict[int, JsonValue]:
-    """Cells of a row that fit no column, by channel: `extra` is a sequence of {unsigned channel, datum}."""
+    """Cells of a row that fit no column, by channel number (`dlms.profile.STATUS_INDEX` is the status)."""
     try:
-        cells = axdr.decode_all(extra).value
-        return {cell.value[0].value: typed(cell.value[1]) for cell in cells}
-    except (DlmsError, AttributeError, IndexError, TypeError):
-        return {-1: {"type": "undecoded", "value": extra.hex()}}
+        return {number: typed(data) for number, data in unpack_extra(extra).items()}
+    except DlmsError:
+        return {}
 
 
 def typed(data: axdr.Data) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""What requests for readings and events name: a meter, and a range of time. Codes are part of the API.
+
+A range is half-open, `from` <= time < `to`; both are ISO 8601 with an offset or Z.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+
+from meters.errors import FieldProblem, Invalid, Refused
+from meters.models import Meter
+from meters.parameters import parse_time
+
+#: a plus sign that was not escaped in the query has become a blank
+_UNESCAPED_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
+
+METER = OpenApiParameter("meter", OpenApiTypes.STR, required=True, description="Serial of the meter.")
+
+
+class MeterUnknown(Refused):
+    """There is no such meter."""
+
+    code = "METER_UNKNOWN"
+    status = 404
+
+
+class RangeInvalid(Invalid):
+    """`from` and `to` are missing, malformed, or the wrong way round."""
+
+    code = "RANGE_INVALID"
+
+
+def range_parameters(required: bool) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter("from", OpenApiTypes.DATETIME, required=required, description="Inclusive."),
+        OpenApiParameter("to", OpenApiTypes.DATETIME, required=required, description="Exclusive."),
+    ]
+
+
+def known_meter(serial: Any) -> Meter:
+    """The meter with its type. Raises Invalid, MeterUnknown."""
+    if not serial or not isinstance(serial, str):
+        raise Invalid.field("meter", "REQUIRED", "names no meter")
+    found = Meter.objects.select_related("meter_type").filter(serial=serial).first()
+    if found is None:
+        raise MeterUnknown(f"there is no meter {serial[:64]!r}")
+    return found
+
+
+def asked_range(request: Request) -> tuple[dt.datetime, dt.datetime]:
+    """`from` and `to` of the query, in UTC. Raises RangeInvalid."""
+    start, end = _time(request, "from"), _time(request, "to")
+    if start is None or end is None:
+        missing = "from" if start is None else "to"
+        raise _refused(missing, "REQUIRED", "is missing")
+    if end <= start:
+        raise _refused("to", "RANGE_EMPTY", "must be after from")
+    return start, end
+
+
+def asked_open_range(request: Request) -> tuple[dt.datetime | None, dt.datetime | None]:
+    """The same where each side may be left out."""
+    start, end = _time(request, "from"), _time(request, "to")
+    if start is not None and end is not None and end <= start:
+        raise _refused("to", "RANGE_EMPTY", "must be after from")
+    return start, end
+
+
+def _time(request: Request, name: str) -> dt.datetime | None:
+    given = request.query_params.get(name)
+    if not given:
+        return None
+    try:
+        return parse_time(name, _UNESCAPED_PLUS.sub("+", given))
+    except Invalid as error:
+        raise RangeInvalid(error.detail, problems=error.problems) from None
+    except OverflowError:
+        raise _refused(name, "TIME_INVALID", "is outside the calendar") from None
+
+
+def _refused(field: str, code: str, detail: str) -> RangeInvalid:
+    return RangeInvalid(f"{field}: {detail}", problems=(FieldProblem(field, code, detail),))

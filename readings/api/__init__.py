@@ -1,0 +1,1 @@
+"""REST of this app: profiles and latest values."""
