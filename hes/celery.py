@@ -14,6 +14,8 @@ from kombu.entity import Queue
 from hes.env import stop_on_setting_error
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hes.settings")
+# checks are for deployment; in each worker they cost the import of everything that the URLs name
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 with stop_on_setting_error():
     from hes import settings
 

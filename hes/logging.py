@@ -20,7 +20,11 @@ _SHARED: list[Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 #: loggers that would set up handlers of their own or say too much at INFO
-_QUIETER = {"celery.utils.functional": "WARNING", "asyncio": "WARNING", "httpx": "WARNING"}
+_QUIETER = {
+    **dict.fromkeys(("asyncio", "httpx", "celery.utils.functional"), "WARNING"),
+    # a line for each tick; the runner and the commands write lines of their own
+    **dict.fromkeys(("celery.beat", "celery.app.trace", "celery.worker.strategy"), "WARNING"),
+}
 
 
 def _renderers() -> list[Processor]:
