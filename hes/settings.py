@@ -177,6 +177,13 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "MeterState": "meters.models.Meter.State",
+        "CommandState": "meters.models.Command.State",
+        "CommandKind": "meters.models.Command.Kind",
+        "LinkState": "meters.models.Link.State",
+        "CredentialKind": "meters.models.Credential.Kind",
+    },
 }
 
 # --- what is held back, and for how long
