@@ -83,11 +83,23 @@ def order_commands(
     user: AbstractUser | None,
     reason: str,
     parameters: Mapping[str, Any] | None = None,
+    idempotency_key: str = "",
 ) -> list[Command]:
-    """The same order for many meters, all or nothing, in a handful of statements."""
+    """The same order for many meters, all or nothing, in a handful of statements.
+
+    A key that was used before, for the same or for other meters, is a conflict: nothing is ordered twice.
+    """
     check_permission(user, kind)
     commands = [_build(meter, kind, parameters or {}, user, reason, None) for meter in meters]
-    _store(commands, user)
+    if idempotency_key:
+        for command in commands:
+            command.idempotency_key = f"{idempotency_key}:{command.meter_id}"
+    try:
+        _store(commands, user)
+    except IntegrityError:
+        if not idempotency_key:
+            raise
+        raise IdempotencyConflict("this was ordered before") from None
     return commands
 
 
