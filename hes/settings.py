@@ -181,7 +181,7 @@ SPECTACULAR_SETTINGS = {
         "MeterState": "meters.models.Meter.State",
         "CommandState": "meters.models.Command.State",
         "CommandKind": "meters.models.Command.Kind",
-        "LinkState": "meters.models.Link.State",
+        "Presence": "meters.models.Link.State",
         "CredentialKind": "meters.models.Credential.Kind",
     },
 }
