@@ -1,7 +1,9 @@
-"""ACSE: AARQ, AARE, RLRQ, RLRE. Owns their BER; the user-information is octets here (see `dlms.xdlms.initiate`).
+"""ACSE: AARQ, AARE, RLRQ, RLRE. Owns their BER; the user-information is octets here (see
+`dlms.xdlms.initiate`).
 
-Optional fields that nothing here needs are skipped, whatever they hold: meters send certificates, implementation
-information, invocation identifiers. Source: tests/vectors/acse.toml (book examples, real meters).
+Optional fields that nothing here needs are skipped, whatever they hold: meters send certificates,
+implementation information, invocation identifiers. Source: tests/vectors/acse.toml (book examples, real
+meters).
 """
 
 from __future__ import annotations
@@ -43,16 +45,29 @@ def _read_tlv(buf: bytes, offset: int, end: int) -> tuple[int, int, int]:
     return tag, start, start + length
 
 
+#: Fields that are a tag around exactly one other field.
+_EXPLICIT = frozenset({0xA1, 0xA2, 0xA3, 0xA4, 0xA6, 0xAA, 0xAC, 0xBE})
+
+
 def _fields(apdu: bytes, tag: int) -> dict[int, bytes]:
-    """The fields of the APDU by tag. Octets after the announced end are kept under 0 (see `_user_information`)."""
+    """The fields of the APDU by tag, and under 0 the octet that may be left (see `_user_information`).
+
+    Peers count short: gurux-dlms' server the AARE's authentication value (by 2) and the whole RLRE, an E650
+    the AARE. What is meant stays plain: the frame says where the APDU ends, the inner field where an explicit
+    tag does.
+    """
     if len(apdu) < 2 or apdu[0] != tag:
         raise _invalid(f"tag {tag:#04x} expected")
-    _, offset, end = _read_tlv(apdu, 0, len(apdu))
+    _, offset, _ = _read_tlv(apdu, 0, len(apdu))
+    end = len(apdu)
     fields: dict[int, bytes] = {}
-    if end < len(apdu):
-        fields[0] = apdu[end:]
     while offset < end:
+        if end - offset == 1:
+            fields[0] = apdu[offset:]
+            break
         field_tag, start, offset = _read_tlv(apdu, offset, end)
+        if field_tag in _EXPLICIT:
+            offset = max(offset, _read_tlv(apdu, start, end)[2])
         if field_tag in fields or len(fields) >= _MAX_FIELDS:
             raise _invalid(f"field {field_tag:#04x} twice, or too many fields")
         fields[field_tag] = apdu[start:offset]
@@ -89,15 +104,15 @@ def _name(content: bytes | None, prefix: bytes) -> int | None:
 def _user_information(fields: dict[int, bytes]) -> bytes | None:
     """The octet string in field BE.
 
-    An E650 counts its initiate-response one octet short (vector aare_sn_accepted): where octets follow the APDU's
-    announced end and the plain initiate-response (08) stands last, they belong to it. Nothing else may follow.
+    An E650 counts its plain initiate-response (08) one octet short (vector aare_sn_accepted): the octet that
+    is left at the end of the APDU belongs to it. Nothing else may be left.
     """
     content = _inner(fields.get(0xBE), (0x04,))
     rest = fields.get(0, b"")
     if not rest:
         return content
-    if content is None or content[:1] != b"\x08" or len(rest) > 1 or next(reversed(fields)) != 0xBE:
-        raise _invalid(f"{len(rest)} octets after the APDU")
+    if content is None or content[:1] != b"\x08" or list(fields)[-2:] != [0xBE, 0]:
+        raise _invalid("an octet after the last field")
     return content + rest
 
 

@@ -16,7 +16,7 @@ from dlms.enums import DataType
 from dlms.errors import LocalProtocolError, RemoteProtocolError
 
 MAX_DEPTH = 16
-#: A year of quarter hours with 25 columns stays below it; only a compact array could announce more than it has.
+#: A year of quarter hours with 25 columns stays below it; compact arrays may announce more than they carry.
 MAX_ELEMENTS = 1_000_000
 
 Buffer = bytes | memoryview
@@ -59,7 +59,7 @@ class Float:
 
 @dataclass(frozen=True, slots=True)
 class TypeDescription:
-    """What each element of a compact array is: a type; array has `count` and one inner, structure its inners."""
+    """What each element of a compact array is. An array has `count` and one inner, a structure its inners."""
 
     type: DataType
     count: int = 0
@@ -79,8 +79,8 @@ class Data:
     """One typed value.
 
     null-data, dont-care: None. boolean: bool. Numbers, enum, bcd (its octet): int. float32/64: Float.
-    octet-string, date-time, date, time: bytes. visible-string: str, each octet one character. utf8-string: str
-    (bytes where the octets are not UTF-8). bit-string: BitString. array, structure: tuple of Data.
+    octet-string, date-time, date, time: bytes. visible-string: str, each octet one character. utf8-string:
+    str (bytes where the octets are not UTF-8). bit-string: BitString. array, structure: tuple of Data.
     compact-array: CompactArray.
     """
 

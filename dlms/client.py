@@ -1,12 +1,15 @@
 """Dialogs of a client as generators over `dlms.effects`: associate, get, set, action, read_profile, release.
 
-The same dialog runs under asyncio, in a plain loop and against a peer in memory. Knows no socket and no clock.
+The same dialog runs under asyncio, in a plain loop and against a peer in memory. Knows no socket and no
+clock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from dlms import axdr
 from dlms.axdr import Data
@@ -17,9 +20,11 @@ from dlms.enums import AcseServiceUserDiagnostic, ActionResult, AssociationResul
 from dlms.errors import AssociationRejected, LocalProtocolError, RemoteProtocolError, ServiceError
 from dlms.profile import Layout, Table, decode_buffer
 from dlms.xdlms.access import CaptureObject, Range, SelectiveAccess
-from dlms.xdlms.action import ActionRequestNormal, ActionResponseNormal, decode_action_response
+from dlms.xdlms.action import ActionRequestNormal, decode_action_response
 from dlms.xdlms.get import GetRequestNext, GetRequestNormal, GetResponseNormal, decode_get_response
 from dlms.xdlms.set import SetRequestNormal, decode_set_response
+
+R = TypeVar("R")
 
 #: A ceiling for one long result: 40 days of quarter hours with 25 columns are about 0.6 MB.
 MAX_RESULT_BYTES = 4 * 1024 * 1024
@@ -133,22 +138,21 @@ def get_raw(
     blocks: list[bytes] = []
     size, expected = 0, 0
     for _ in range(MAX_BLOCKS):
-        response = decode_get_response((yield from _call(conn, request)))
+        response = _decoded(conn, decode_get_response, (yield from _call(conn, request)))
+        content = response.data if isinstance(response, GetResponseNormal) else response.raw_data
+        if content is None:
+            raise data_access_error(response.data_access_result)
         _check_invoke(conn, response.invoke, invoke)
         if isinstance(response, GetResponseNormal):
-            if response.data is None:
-                raise data_access_error(response.data_access_result)
             if blocks:
                 fail(conn, "a whole result after a block", "BLOCK_SEQUENCE")
-            return response.data
-        if response.raw_data is None:
-            raise data_access_error(response.data_access_result)
+            return content
         number = response.block_number
         # Numbers begin at 1; a meter that begins at 0 cannot be misunderstood as long as they rise by one.
         if number != expected and not (number == 1 and not blocks):
             fail(conn, f"block {number}, {expected} expected", "BLOCK_SEQUENCE")
-        blocks.append(response.raw_data)
-        size += len(response.raw_data)
+        blocks.append(content)
+        size += len(content)
         if size > MAX_RESULT_BYTES:
             fail(conn, f"more than {MAX_RESULT_BYTES} octets", "RESULT_TOO_LARGE")
         if response.last_block:
@@ -175,10 +179,10 @@ def set_attribute(
     """Write an attribute. Raises ServiceError (DATA_ACCESS_...)."""
     invoke = conn.next_invoke()
     request = SetRequestNormal(invoke, class_id, logical_name, attribute, axdr.encode(value))
-    response = decode_set_response((yield from _call(conn, request.encode())))
-    _check_invoke(conn, response.invoke, invoke)
+    response = _decoded(conn, decode_set_response, (yield from _call(conn, request.encode())))
     if response.data_access_result != DataAccessResult.SUCCESS:
         raise data_access_error(response.data_access_result)
+    _check_invoke(conn, response.invoke, invoke)
 
 
 def action(
@@ -188,14 +192,10 @@ def action(
     invoke = conn.next_invoke()
     parameters = None if parameter is None else axdr.encode(parameter)
     request = ActionRequestNormal(invoke, class_id, logical_name, method, parameters)
-    response = decode_action_response((yield from _call(conn, request.encode())))
-    _check_invoke(conn, response.invoke, invoke)
-    return _action_value(response)
-
-
-def _action_value(response: ActionResponseNormal) -> Data | None:
+    response = _decoded(conn, decode_action_response, (yield from _call(conn, request.encode())))
     if response.action_result != ActionResult.SUCCESS:
         raise _service_error("ACTION", ActionResult, response.action_result)
+    _check_invoke(conn, response.invoke, invoke)
     if response.data_access_result:
         raise data_access_error(response.data_access_result)
     return None if response.data is None else axdr.decode_all(response.data)
@@ -240,7 +240,17 @@ def read_scaler_unit(conn: Connection, class_id: int, logical_name: bytes) -> Di
     raise RemoteProtocolError("not a scaler_unit", code="SCALER_UNIT_INVALID")
 
 
+def _decoded(conn: Connection, decoder: Callable[[bytes], R], apdu: bytes) -> R:
+    """The APDU; one that cannot be read leaves the connection dead."""
+    try:
+        return decoder(apdu)
+    except RemoteProtocolError:
+        conn.state = State.DEAD
+        raise
+
+
 def _check_invoke(conn: Connection, received: int, sent: int) -> None:
+    """Of results only: gurux-dlms' server gives refusals an id of its own, and a refusal carries no data."""
     if received & 0x0F != sent & 0x0F:
         fail(conn, f"invoke id {received & 0x0F}, {sent & 0x0F} asked for", "INVOKE_ID_MISMATCH")
 

@@ -1,9 +1,9 @@
 """COSEM date-time: twelve octets of local time, deviation and clock status; UTC = local time + deviation.
 
-Owns the reading of one date-time. Deviation counts minutes from local time to UTC: central European winter is -60;
-some makers invert the sign (a switch of the meter type). Where it is not specified (0x8000), the meter's zone and
-the daylight-saving bit decide; what the order of rows adds is the profile reader's business.
-Source: tests/vectors/data.toml, octet_string_datetime_*.
+Owns the reading of one date-time. Deviation counts minutes from local time to UTC: central European winter is
+-60; some makers invert the sign (a switch of the meter type). Where it is not specified (0x8000), the meter's
+zone and the daylight-saving bit decide; what the order of rows adds is the profile reader's business. Source:
+tests/vectors/data.toml, octet_string_datetime_*.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class LocalTime:
 def parse_local(octets: bytes) -> LocalTime:
     """The clock fields as they stand. Raises RemoteProtocolError (CLOCK_INVALID) for wildcards and nonsense.
 
-    Hundredths that are not specified (0xFF) are 0, as are seconds: meters that count in minutes leave them out.
+    Hundredths that are not specified (0xFF) are 0, as are seconds: meters that count in minutes leave them
+    out.
     """
     if len(octets) != DATE_TIME_OCTETS:
         raise RemoteProtocolError(f"a date-time of {len(octets)} octets", code="CLOCK_INVALID")
@@ -75,7 +76,9 @@ def is_daylight_saving(status: int) -> bool:
 
 
 def to_utc(local: LocalTime, zone: tzinfo, inverted: bool = False, fold: int | None = None) -> datetime:
-    """The moment. `fold` chooses within a doubled hour where no deviation is given; None: the status bit chooses."""
+    """The moment. `fold` chooses within a doubled hour where no deviation is given; None: the status bit
+    chooses.
+    """
     if local.deviation_min is not None:
         minutes = -local.deviation_min if inverted else local.deviation_min
         return (local.naive + timedelta(minutes=minutes)).replace(tzinfo=UTC)

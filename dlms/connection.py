@@ -1,7 +1,9 @@
-"""Client side of one association: state, ciphering, counters, invoke ids. Owns what may be sent and accepted when.
+"""Client side of one association: state, ciphering, counters, invoke ids. Owns what may be sent and accepted
+when.
 
-Knows no socket and no waiting: `dlms.client` turns it into dialogs. Order of every reply: the tag is verified, then
-the counter is accepted, then the content is looked at. After RemoteProtocolError or SecurityError it is dead.
+Knows no socket and no waiting: `dlms.client` turns it into dialogs. Order of every reply: the tag is
+verified, then the counter is accepted, then the content is looked at. After RemoteProtocolError or
+SecurityError it is dead.
 """
 
 from __future__ import annotations
@@ -108,8 +110,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 class Settings:
     """What a dialog must know of the meter and the association. Secrets stay out of `repr`.
 
-    `max_pdu_bytes` is what we propose to receive: 0xFFFF, the most there is, spares round trips; the meter sends
-    what suits it. `meter_system_title`, when known, is compared with the one in the AARE.
+    `max_pdu_bytes` is what we propose to receive: 0xFFFF, the most there is, spares round trips; the meter
+    sends what suits it. `meter_system_title`, when known, is compared with the one in the AARE.
     """
 
     client_address: int
@@ -224,7 +226,9 @@ class Connection:
         return self._frame(aarq.encode())
 
     def accept(self, frame: bytes) -> Aare | None:
-        """Take the reply to the AARQ; None for a push that came instead. Raises AssociationRejected and others."""
+        """Take the reply to the AARQ; None for a push that came instead. Raises AssociationRejected and
+        others.
+        """
         try:
             return self._accept(frame)
         except DlmsError:
@@ -267,7 +271,8 @@ class Connection:
     def verify_answer(self, answer: bytes) -> None:
         """Check f(CtoS), the meter's pass 4. Raises SecurityError.
 
-        Its counter needs not rise above the last one received: the challenge is fresh, nothing can be replayed.
+        Its counter needs not rise above the last one received: the challenge is fresh, nothing can be
+        replayed.
         """
         assert self._keys is not None
         try:
@@ -294,14 +299,26 @@ class Connection:
                 self.unsolicited.append(frame)
                 return False
             if apdu[0] not in (ApduTag.EXCEPTION_RESPONSE, ApduTag.CONFIRMED_SERVICE_ERROR):
-                information = Rlre.decode(apdu).user_information
-                if self.settings.ciphered and information and information[0] == ApduTag.GLO_INITIATE_RESPONSE:
-                    self._decipher(information)
+                self._check_release(apdu)
         except DlmsError:
             self.state = State.DEAD
             raise
         self._step(State.RELEASED)
         return True
+
+    def _check_release(self, apdu: bytes) -> None:
+        """Verify the RLRE's user-information where it is ciphered; nothing in an RLRE is acted upon.
+
+        gurux-dlms' server counts its RLRE's lengths short: the tag alone says what it says.
+        """
+        if apdu[0] != ApduTag.RLRE:
+            raise RemoteProtocolError(f"tag {apdu[0]:#04x} answers the RLRQ", code="REPLY_UNEXPECTED")
+        try:
+            information = Rlre.decode(apdu).user_information
+        except RemoteProtocolError:
+            return
+        if self.settings.ciphered and information and information[0] == ApduTag.GLO_INITIATE_RESPONSE:
+            self._decipher(information)
 
     # services
 
@@ -450,7 +467,7 @@ class Connection:
 
 
 def _keys_of(settings: Settings) -> security.Keys | None:
-    """The ciphers, where the association needs them. Raises LocalProtocolError for settings that cannot work."""
+    """The ciphers, where the association needs them. Raises LocalProtocolError for impossible settings."""
     known = (Authentication.LOWEST, Authentication.LLS, Authentication.HLS_GMAC)
     if settings.authentication not in known:
         detail = f"authentication {settings.authentication!r}"
@@ -463,7 +480,7 @@ def _keys_of(settings: Settings) -> security.Keys | None:
 
 
 def _rejected(aare: Aare) -> AssociationRejected:
-    """The AARE's refusal with a code of its own for each diagnostic: ASSOCIATION_AUTHENTICATION_FAILURE, ..."""
+    """The AARE's refusal, with a code for each diagnostic: ASSOCIATION_AUTHENTICATION_FAILURE, ..."""
     names = AcseServiceUserDiagnostic if aare.diagnostic_source == 1 else AcseServiceProviderDiagnostic
     try:
         name = names(aare.diagnostic).name

@@ -28,7 +28,7 @@ AUTHENTICATED_ENCRYPTED = int(SecurityControl.AUTHENTICATION | SecurityControl.E
 
 @dataclass(frozen=True, slots=True)
 class Unprotected:
-    """What a ciphered APDU held. `system_title` only where the APDU itself names it (general-glo-ciphering)."""
+    """What a ciphered APDU held. `system_title` only where the APDU itself names it (general-glo)."""
 
     plain: bytes = field(repr=False)
     security_control: int
@@ -49,7 +49,9 @@ class Ciphered:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The global unicast encryption key and the authentication key of one meter, with their ciphers made once."""
+    """The global unicast encryption key and the authentication key of one meter, with their ciphers made
+    once.
+    """
 
     encryption_key: bytes = field(repr=False)
     authentication_key: bytes = field(repr=False)
@@ -156,7 +158,7 @@ def protect(
     authentication_key: bytes,
     security_control: int = AUTHENTICATED_ENCRYPTED,
 ) -> bytes:
-    """The ciphered APDU (with `tag`, such as glo-get-request) of a plain one; `system_title` is the sender's."""
+    """The ciphered APDU (`tag`: glo-get-request, ...) of a plain one; `system_title` is the sender's."""
     keys = Keys(encryption_key, authentication_key)
     body = keys.seal(apdu, security_control, system_title, invocation_counter)
     return join(tag, security_control, invocation_counter, body)
@@ -167,8 +169,8 @@ def unprotect(
 ) -> Unprotected:
     """What a ciphered APDU of the sender `system_title` holds, tag verified.
 
-    Raises SecurityError (TAG_MISMATCH, SECURITY_SUITE, SECURITY_CONTROL, ...) and RemoteProtocolError. Whether the
-    counter rises is the caller's to check, after this.
+    Raises SecurityError (TAG_MISMATCH, SECURITY_SUITE, SECURITY_CONTROL, ...) and RemoteProtocolError.
+    Whether the counter rises is the caller's to check, after this.
     """
     return unprotect_with(Keys(encryption_key, authentication_key), apdu, system_title)
 

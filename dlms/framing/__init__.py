@@ -1,1 +1,1 @@
-"""Framing layers: octets of a link in, whole frames out. Imports of dlms its errors only: the gateway loads it."""
+"""Framing layers: octets of a link in, whole frames out. Imports only the errors of dlms."""

@@ -1,4 +1,5 @@
-"""The wrapper of IEC 62056-47: an 8-octet header before each APDU on TCP. Owns cutting and building of frames.
+"""The wrapper of IEC 62056-47: an 8-octet header before each APDU on TCP. Owns cutting and building of
+frames.
 
 Must not look into the APDU and must not import anything of dlms but its errors: the gateway runs this code.
 """
@@ -39,8 +40,8 @@ def encode_frame(source: int, destination: int, payload: bytes) -> bytes:
 class WrapperFramer:
     """Cuts a stream of octets into wrapper frames.
 
-    Feed what arrives, then take frames until `next_frame` gives None (more octets are needed). The first breach
-    of the rules kills it: the wrapper has no mark to find the next frame by.
+    Feed what arrives, then take frames until `next_frame` gives None (more octets are needed). The first
+    breach of the rules kills it: the wrapper has no mark to find the next frame by.
     """
 
     __slots__ = ("_buffer", "_dead", "_max_frame_bytes")

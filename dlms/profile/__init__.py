@@ -1,7 +1,7 @@
 """Profile generic (class 7): from the raw buffer of a meter to columns of numbers.
 
-Two readers, equal on every input: `decode_fast` finds the rows' common shape once and lets NumPy read the columns
-(None when there is no such shape), `decode_general` reads value by value. `decode_buffer` picks.
+Two readers, equal on every input: `decode_fast` finds the rows' common shape once and lets NumPy read the
+columns (None when there is no such shape), `decode_general` reads value by value. `decode_buffer` picks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How a column's values become 64-bit integers, exactly and back. Owns the codings; knows no buffer and no table."""
+"""How a column's values become 64-bit integers, exactly and back. Owns the codings; knows no buffer and no
+table.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,8 @@ NUMBER_TYPES = frozenset(
 
 
 class Coding(StrEnum):
-    """int: integers, enum, boolean, bcd. u64: two's complement. f32, f64: raw IEEE bits. bits: bit-string up to 63
-    bits after a leading 1 that keeps its length. extra: everything else, as A-XDR beside the row.
+    """int: integers, enum, boolean, bcd. u64: two's complement. f32, f64: raw IEEE bits. bits: bit-string up
+    to 63 bits after a leading 1 that keeps its length. extra: everything else, as A-XDR beside the row.
     """
 
     INT = "int"
@@ -89,7 +91,9 @@ def encode_status(data: Data) -> int | None:
 
 
 def value_of(coding: Coding, number: int) -> int | Decimal | str:
-    """What a stored integer means: int; for floats the exact Decimal ("NaN", "Infinity" as text); bits as "0101"."""
+    """What a stored integer means: int; for floats the exact Decimal ("NaN", "Infinity" as text); bits as
+    "0101".
+    """
     if coding is Coding.U64:
         return number % _TWO_64
     if coding is Coding.F32 or coding is Coding.F64:

@@ -1,8 +1,9 @@
 """The fast reader of a profile's buffer: rows of one shape are read by NumPy, column by column.
 
-A shape is everything in a row that is not a value: tags, counts, lengths. Rows whose every such octet is that of
-the first one parse alike, so one comparison of the whole run replaces the parsing of each row. Gives None, never a
-guess, where there is no common shape or where a cell would have to go to `extra`: the general reader does those.
+A shape is everything in a row that is not a value: tags, counts, lengths. Rows whose every such octet is that
+of the first one parse alike, so one comparison of the whole run replaces the parsing of each row. Gives None,
+never a guess, where there is no common shape or where a cell would have to go to `extra`: the general reader
+does those.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from dlms.profile.layout import Layout
 from dlms.profile.table import Table
 
 _MAX_SHAPES = 8
-#: A run costs about as much as reading two rows one by one; above this many runs the general reader is no slower.
+#: A run costs about as much as reading two rows one by one; above this many runs the general reader is no
+#: slower.
 _MAX_RUNS = 8
 _ROWS_PER_RUN = 4
 _INT64_MAX = (1 << 63) - 1
@@ -65,7 +67,7 @@ class _Cells:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """A row's shape: its size, the positions and content of the octets that must not differ, and the cells."""
+    """A row's shape: its size, where which octets must not differ, and the cells."""
 
     size: int
     fixed: NDArray[np.intp]
@@ -76,7 +78,7 @@ class _Shape:
 
 
 def decode_fast(raw: bytes, layout: Layout) -> Table | None:
-    """The rows of a buffer, or None when its rows have no common shape. Never raises for what a meter sent."""
+    """The rows of a buffer, or None when they have no common shape. Never raises for what a meter sent."""
     if len(raw) < 2 or raw[0] != DataType.ARRAY:
         return None
     try:
@@ -111,7 +113,7 @@ def decode_fast(raw: bytes, layout: Layout) -> Table | None:
 def _find_shape(
     raw: bytes, offset: int, remaining: int, layout: Layout
 ) -> tuple[_Shape, int, NDArray[np.uint8]] | None:
-    """A known shape, or a new one, for the row at `offset`; how many rows from there have it; their octets."""
+    """The shape of the row at `offset`, known or new; how many rows from there have it; their octets."""
     for shape in layout.shapes:
         found = _match(raw, offset, remaining, shape)
         if found is not None:
@@ -201,7 +203,7 @@ def _cell(tag: int, coding: Coding, number: int, offset: int, bits: int, status:
 
 
 def _grouped(cells: list[_Cells]) -> tuple[_Cells, ...]:
-    """Neighbouring channels of one kind at one distance as one group: a single NumPy assignment reads them."""
+    """Neighbouring channels of one kind at one distance as one group, read by a single assignment."""
     groups: list[_Cells] = []
     for cell in cells:
         last = groups[-1] if groups else None
@@ -281,7 +283,7 @@ class _Clocks:
             self.any = False
 
     def into(self, table: Table, layout: Layout) -> bool:
-        """Fill captured_at and clock_status; False when a clock cannot be read or the first one is implied."""
+        """Fill captured_at and clock_status; False when a clock cannot be read or the first is implied."""
         if not self.any:
             return True
         implied = self.implied
@@ -304,7 +306,7 @@ class _Clocks:
 def _read_clocks(
     octets: NDArray[np.uint8], layout: Layout, moments: NDArray[np.int64], statuses: NDArray[np.uint8]
 ) -> bool | None:
-    """Fill UTC and status of each date-time; whether the newest stands first. None when one cannot be read."""
+    """Fill UTC and status of each date-time; whether the newest stands first, None when one is unreadable."""
     fields = octets.T.astype(np.int64, order="C")
     parts = fields[2:9]
     for optional in (7, 8):

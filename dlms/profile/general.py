@@ -1,4 +1,5 @@
-"""The general reader of a profile's buffer: value by value, every type, every odd row. Owns what a row may look like.
+"""The general reader of a profile's buffer: value by value, every type, every odd row. Owns what a row may
+look like.
 
 Meters deviate in the clock column: octet-string of 12 octets and date-time are both read.
 """

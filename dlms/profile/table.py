@@ -12,7 +12,8 @@ from dlms.axdr import Data
 from dlms.enums import DataType
 from dlms.errors import RemoteProtocolError
 
-#: captured_at of a row whose clock cannot be read: outside every window, so that storing splits it off by itself.
+#: captured_at of a row whose clock cannot be read: outside every window, so that storing splits it off by
+#: itself.
 NO_TIME = int(np.iinfo(np.int64).min)
 #: Channel numbers in `extra` of cells that are no channel.
 STATUS_INDEX = 255
@@ -25,10 +26,12 @@ Bools = NDArray[np.bool_]
 
 @dataclass(slots=True, eq=False)
 class Table:
-    """`n` rows. `values` are coded as the layout says; where `valid` is False, null-data (value 0) or an extra cell.
+    """`n` rows. `values` are coded as the layout says; where `valid` is False, null-data (value 0) or an
+    extra cell.
 
-    captured_at: UTC microseconds, [n]. clock_status: [n]. status, status_valid: [n]. values, valid: [n, channels].
-    extra: for each row None, or the A-XDR of a structure of structures {unsigned channel number, value}.
+    captured_at: UTC microseconds, [n]. clock_status: [n]. status, status_valid: [n]. values, valid: [n,
+    channels]. extra: for each row None, or the A-XDR of a structure of structures {unsigned channel number,
+    value}.
     """
 
     captured_at: Int64s

@@ -1,7 +1,7 @@
 """Rows' clocks to UTC where a single date-time does not say enough: doubled hours and implied timestamps.
 
-Owns the rules that need the rows around: which of the two hours of an autumn night a row without deviation means,
-and what null-data in the clock column stands for.
+Owns the rules that need the rows around: which of the two hours of an autumn night a row without deviation
+means, and what null-data in the clock column stands for.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def is_descending(locals_: Sequence[LocalTime | None]) -> bool:
 def resolve(locals_: Sequence[LocalTime | None], zone: tzinfo, inverted: bool) -> list[int]:
     """UTC microseconds of each row; NO_TIME where there is no local time.
 
-    In a doubled hour without deviation the daylight-saving bit decides, if any row of the buffer has it set. A meter
-    that never sets it: each row takes the earliest reading that lies after the row before; a first row takes the
-    second hour, unless a later row steps back into the first.
+    In a doubled hour without deviation the daylight-saving bit decides, if any row of the buffer has it set.
+    A meter that never sets it: each row takes the earliest reading that lies after the row before; a first
+    row takes the second hour, unless a later row steps back into the first.
     """
     times = [NO_TIME] * len(locals_)
     bit_used = any(
@@ -66,7 +66,7 @@ def _fold_by_order(local: LocalTime, previous: int, later: Sequence[LocalTime | 
 
 
 def fill_implied(times: list[int], statuses: list[int], implied: Sequence[bool], step_us: int) -> None:
-    """Give rows with null-data in the clock column the time of the row before plus `step_us`, and its status."""
+    """Give rows with null-data for a clock the time of the row before plus `step_us`, and its status."""
     for index, missing in enumerate(implied):
         if missing and index and times[index - 1] != NO_TIME:
             times[index] = times[index - 1] + step_us
@@ -74,7 +74,8 @@ def fill_implied(times: list[int], statuses: list[int], implied: Sequence[bool],
 
 
 def constant_offset(first: datetime, last: datetime, zone: tzinfo) -> timedelta | None:
-    """The zone's offset when it does not change from the day before `first` to the day after `last`, else None.
+    """The zone's offset when it does not change from the day before `first` to the day after `last`, else
+    None.
 
     Looks at each local midnight: no zone changes twice within a day and back. A span above a year: None.
     """

@@ -1,4 +1,6 @@
-"""xDLMS APDUs: one dataclass each, with `encode`; `decode_apdu` is the way in. Knows no ciphering and no state."""
+"""xDLMS APDUs: one dataclass each, with `encode`; `decode_apdu` is the way in. Knows no ciphering and no
+state.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class CaptureObject:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Rows whose `restricting_object` lies in [start, end]; both as the 12 octets of a date-time for a clock."""
+    """Rows whose `restricting_object` lies in [start, end]; for a clock both are 12-octet date-times."""
 
     restricting_object: CaptureObject
     start: Data

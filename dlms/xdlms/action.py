@@ -30,7 +30,7 @@ class ActionRequestNormal:
 
 @dataclass(frozen=True, slots=True)
 class ActionResponseNormal:
-    """The action-result, and what the method returned: `data` (raw A-XDR), a data-access-result, or nothing."""
+    """The action-result, and what was returned: `data` (raw A-XDR), a data-access-result, or nothing."""
 
     TAG: ClassVar[int] = ApduTag.ACTION_RESPONSE
 
@@ -69,7 +69,8 @@ def decode_action_response(apdu: bytes) -> ActionResponseNormal:
     if kind != 1:
         raise RemoteProtocolError(f"action-response type {kind}", code="APDU_TYPE")
     result = cursor.octet()
-    # A meter that leaves out the presence octet of the return parameters returned none: nothing else can be meant.
+    # A meter that leaves out the presence octet of the return parameters returned none: nothing else can be
+    # meant.
     if cursor.at_end or not cursor.flag():
         cursor.finish()
         return ActionResponseNormal(invoke, result)

@@ -1,4 +1,4 @@
-"""exception-response: the server could not even try the service. Source: vector exception_response_service_not_allowed."""
+"""exception-response: the service could not even be tried. Vector: exception_response_service_not_allowed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from dlms.xdlms.initiate import Cursor
 
 @dataclass(frozen=True, slots=True)
 class ExceptionResponse:
-    """`expected_counter` comes with invocation-counter-error only: the lowest counter the server would accept."""
+    """`expected_counter` comes with invocation-counter-error only: the lowest counter the server would
+    accept.
+    """
 
     TAG: ClassVar[int] = ApduTag.EXCEPTION_RESPONSE
 

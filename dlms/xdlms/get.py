@@ -1,4 +1,5 @@
-"""GET: normal and with block transfer. Results stay raw A-XDR octets: a profile is decoded once, by its reader.
+"""GET: normal and with block transfer. Results stay raw A-XDR octets: a profile is decoded once, by its
+reader.
 
 Source: tests/vectors/xdlms.toml. `invoke` is the whole invoke-id-and-priority octet.
 """

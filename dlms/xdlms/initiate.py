@@ -1,7 +1,7 @@
 """InitiateRequest, InitiateResponse, ConfirmedServiceError: the user-information of the ACSE APDUs.
 
-Source: tests/vectors/acse.toml. The conformance block's tag is 5F 1F; one octet 5F alone is accepted, as the vector
-wrapper_aarq_sn_protocol_version_short_conformance_tag shows it.
+Source: tests/vectors/acse.toml. The conformance block's tag is 5F 1F; one octet 5F alone is accepted, as the
+vector wrapper_aarq_sn_protocol_version_short_conformance_tag shows it.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class InitiateResponse:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedServiceError:
-    """`service` 1 initiate, 5 read, 6 write; `category` and `value` name the error within the book's lists."""
+    """`service` 1 initiate, 5 read, 6 write; `category` and `value` stand in the book's lists."""
 
     TAG: ClassVar[int] = ApduTag.CONFIRMED_SERVICE_ERROR
 
