@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hes.embedded import EmbeddedError
-from hes.proof import Day, DayProof, Outcome
+from hes.embedded import HOST, EmbeddedError
+from hes.proof import PROFILE, Day, DayProof, Outcome, iso
 from hes.reaper import ROOT
 from hes.stack import OPERATOR, Stack, StackError, StackSettings, ignore_signals, stop_on_signals
 
@@ -57,8 +57,16 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+STARTED = time.monotonic()
+
+
+def show(text: str) -> None:
+    print(text, flush=True)
+
+
 def say(line: str) -> None:
-    print(line, flush=True)
+    """A line of progress, with the seconds since the start."""
+    show(f"{time.monotonic() - STARTED:6.1f} s  {line}")
 
 
 @contextmanager
@@ -92,35 +100,40 @@ def serials(meters: int) -> list[str]:
     return [f"SIM{number:08d}" for number in range(1, meters + 1)]
 
 
-def introduce(stack: Stack) -> None:
+def introduce(stack: Stack, day: Day) -> None:
     """Where everything is, and what to try first."""
     first = serials(1)[0]
-    say(f"""
+    query = f"meter={first}&profile={PROFILE}&from={iso(day.first_row)}&to={iso(day.last_row)}"
+    show(
+        f"""
   operator site   {stack.web_url}/admin/
   API docs        {stack.web_url}/api/docs/
   log-in          {OPERATOR} / {stack.operator_password}
-  gateways        {", ".join(f"127.0.0.1:{port}" for port in stack.gateway_ports)}
+  gateways        {", ".join(f"{HOST}:{port}" for port in stack.gateway_ports)}
   logs            {(stack.folder / "log").relative_to(ROOT)}/
 
   A meter to try first: {first}
     {stack.web_url}/admin/meters/meter/?q={first}
     curl -H 'Authorization: Token {stack.api_token()}' \\
-      '{stack.web_url}/api/profile/read?meter={first}&profile=1-0:99.1.0.255'
-""")
+      '{stack.web_url}/api/profile/read?{query}'
+"""
+    )
 
 
 def report(outcome: Outcome, day: Day) -> None:
     rows = outcome.comparisons
-    say(f"""
+    show(
+        f"""
   day (UTC)             {day.date}
   meters                {outcome.wanted}
   meters proved equal   {sum(one.proved for one in rows)}
   intervals held        {sum(one.held for one in rows)}
   intervals stored      {sum(one.stored for one in rows)}
   intervals equal       {sum(one.equal for one in rows)}
-""")
+"""
+    )
     for one in [one for one in rows if not one.proved][:SHOWN_DIFFERENCES]:
-        say(f"  {one.serial}: {one.equal} of {one.held} equal, {one.stored} stored. {one.difference}")
+        show(f"  {one.serial}: {one.equal} of {one.held} equal, {one.stored} stored. {one.difference}")
 
 
 def prove(stack: Stack, day: Day, timeout_s: float) -> Outcome:
@@ -140,12 +153,12 @@ def prove(stack: Stack, day: Day, timeout_s: float) -> Outcome:
         proof.close()
 
 
-def run_once(stack: Stack, timeout_s: float, started: float, day: Day) -> int:
+def run_once(stack: Stack, timeout_s: float, day: Day) -> int:
     outcome = prove(stack, day, timeout_s)
     report(outcome, day)
-    say(f"{time.monotonic() - started:.1f} s from the start to the proof")
     if not outcome.proved:
         raise StackError("not every interval is stored and equal")
+    say("every interval is stored and equal to what the meters hold")
     return 0
 
 
@@ -159,7 +172,6 @@ def run_on(stack: Stack) -> int:
 
 def main(arguments: list[str]) -> int:
     words = parser().parse_args(arguments)
-    started = time.monotonic()
     day = Day.last_full()
     stop_on_signals()
     try:
@@ -173,9 +185,9 @@ def main(arguments: list[str]) -> int:
             )
             with Stack(settings, say) as stack:
                 try:
-                    introduce(stack)
+                    introduce(stack, day)
                     if words.once:
-                        return run_once(stack, words.timeout_s, started, day)
+                        return run_once(stack, words.timeout_s, day)
                     return run_on(stack)
                 finally:
                     ignore_signals()

@@ -1,7 +1,7 @@
 """Is a day's load profile of every meter stored and equal to what the simulated meters hold?
 
 Asks both sides over HTTP, `GET /api/profile/read` and the simulator's truth, so the API is proved too. A row
-counts as equal when its time, status and every value, scaled as the API's header says, are the same.
+counts as equal when its time, status and every value are the same, and the channels bear the same scaler and unit.
 """
 
 from __future__ import annotations
@@ -81,8 +81,9 @@ class Outcome:
 Row = tuple[dt.datetime, int | None, tuple[Decimal | None, ...]]
 
 
-def truth_rows(answer: dict[str, Any], scalers: Sequence[int]) -> dict[dt.datetime, Row]:
+def truth_rows(answer: dict[str, Any]) -> dict[dt.datetime, Row]:
     """Rows of the simulator's answer; integers scaled, so that both sides are exact decimals."""
+    scalers = [scaler for scaler, _ in answer["scaler_units"]]
     rows: dict[dt.datetime, Row] = {}
     for stamp, status, *integers in answer["rows"]:
         at = dt.datetime.fromisoformat(stamp)
@@ -123,7 +124,7 @@ class DayProof:
         stored_answer = self._get(
             self._api,
             "/api/profile/read",
-            {"meter": serial, "profile": PROFILE, "from": _iso(first), "to": _iso(last + CAPTURE_PERIOD)},
+            {"meter": serial, "profile": PROFILE, "from": iso(first), "to": iso(last + CAPTURE_PERIOD)},
         )
         result = Comparison(serial, self.day.intervals)
         if stored_answer is None:
@@ -133,14 +134,18 @@ class DayProof:
         if not result.complete:
             return result
         truth_answer = self._get(
-            self._truth, "/truth", {"serial": serial, "from": _iso(first), "to": _iso(last)}
+            self._truth, "/truth", {"serial": serial, "from": iso(first), "to": iso(last)}
         )
         assert truth_answer is not None
-        channels = stored_answer["channels"]
-        if [channel["obis"] for channel in channels] != truth_answer["columns"]:
-            result.difference = f"channels {[channel['obis'] for channel in channels]}"
+        header = [[one["obis"], one["scaler"], one["unit_code"]] for one in stored_answer["channels"]]
+        held_header = [
+            [obis, *scaler_unit]
+            for obis, scaler_unit in zip(truth_answer["columns"], truth_answer["scaler_units"], strict=True)
+        ]
+        if header != held_header:
+            result.difference = f"stored channels {header}, the meter has {held_header}"
             return result
-        held = truth_rows(truth_answer, [channel["scaler"] for channel in channels])
+        held = truth_rows(truth_answer)
         result.held = len(held)
         for row in stored:
             if held.get(row[0]) == row:
@@ -189,5 +194,5 @@ class DayProof:
         return Outcome(len(serials), comparisons, time.monotonic() - started)
 
 
-def _iso(at: dt.datetime) -> str:
+def iso(at: dt.datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")

@@ -133,6 +133,7 @@ class Stack:
         self._prepare_database()
         self._start_processes()
         self._wait_until_ready()
+        self.say(f"{len(self.supervisor.children)} processes are ready")
         self._start_fleet()
 
     def _start_servers(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from simulator import truth
+from simulator.objects import REGISTERS
 
 if TYPE_CHECKING:
     from simulator.fleet import Fleet
@@ -47,7 +48,13 @@ def truth_of(fleet: Fleet, query: Mapping[str, str]) -> dict[str, Any]:
         [iso(stamp // 1_000_000), state, *row]
         for stamp, state, row in zip(stamps.tolist(), status.tolist(), values.tolist(), strict=True)
     ]
-    return {"serial": meter.serial, "columns": list(truth.CHANNELS), "rows": rows}
+    scaler_units = [list(REGISTERS[name][:2]) for name in truth.CHANNELS]
+    return {
+        "serial": meter.serial,
+        "columns": list(truth.CHANNELS),
+        "scaler_units": scaler_units,
+        "rows": rows,
+    }
 
 
 def events_of(fleet: Fleet, query: Mapping[str, str]) -> dict[str, Any]:

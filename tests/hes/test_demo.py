@@ -21,7 +21,7 @@ from hes.stack import folder_secrets
 
 DAY = Day(dt.date(2026, 3, 29))
 COLUMNS = ["1-0:1.8.0.255", "1-0:32.7.0.255"]
-SCALERS = [0, -1]
+SCALER_UNITS = [(0, 30), (-1, 35)]
 
 
 class TwoSides:
@@ -31,15 +31,19 @@ class TwoSides:
         stamps = [DAY.first_row + n * CAPTURE_PERIOD for n in range(DAY.intervals)]
         self.held = [[_iso(at), n % 3, 1000 + n, 2300 + n] for n, at in enumerate(stamps)]
         self.stored = [[at, status, str(energy), f"{volts / 10}"] for at, status, energy, volts in self.held]
+        self.channels = [
+            {"obis": obis, "scaler": scaler, "unit_code": unit}
+            for obis, (scaler, unit) in zip(COLUMNS, SCALER_UNITS, strict=True)
+        ]
         self.status = 200
         self.asked: list[str] = []
 
     def answer(self, path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         self.asked.append(path)
         if path == "/truth":
-            return 200, {"serial": query["serial"], "columns": COLUMNS, "rows": self.held}
-        channels = [{"obis": obis, "scaler": scaler} for obis, scaler in zip(COLUMNS, SCALERS, strict=True)]
-        return self.status, {"channels": channels, "rows": self.stored}
+            units = list(map(list, SCALER_UNITS))
+            return 200, {"columns": COLUMNS, "scaler_units": units, "rows": self.held}
+        return self.status, {"channels": self.channels, "rows": self.stored}
 
 
 def _iso(at: dt.datetime) -> str:
@@ -107,7 +111,13 @@ def _lose_value(sides: TwoSides) -> None:
     sides.stored[5][3] = None
 
 
-@pytest.mark.parametrize("spoil", [_drop_row, _repeat_row, _change_value, _change_status, _lose_value])
+def _change_scaler(sides: TwoSides) -> None:
+    sides.channels[1]["scaler"] = 0
+
+
+@pytest.mark.parametrize(
+    "spoil", [_drop_row, _repeat_row, _change_value, _change_status, _lose_value, _change_scaler]
+)
 def test_compare_any_difference_is_not_proved(
     proof: DayProof, sides: TwoSides, spoil: Callable[[TwoSides], None]
 ) -> None:
