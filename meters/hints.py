@@ -109,7 +109,7 @@ def explain(code: str) -> Explanation:
     found = _CLASSES.get(code) or next((cls for start, cls in _PREFIXES if code.startswith(start)), None)
     if found is None:
         return Explanation(code, *_UNKNOWN)
-    return Explanation(code, found.cause_class, found.hint)
+    return Explanation(code, found.cause_class, found.hint or _UNKNOWN[1])
 
 
 def _classes(base: type[DlmsError]) -> dict[str, type[DlmsError]]:

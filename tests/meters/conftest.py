@@ -55,7 +55,7 @@ def user_as(db: None) -> Callable[[str], User]:
 
     def make(role: str) -> User:
         ensure_roles()
-        user = User.objects.create_user(role, password="a long enough secret", is_staff=True)
+        user = User.objects.create_user(role, is_staff=True)
         user.groups.add(Group.objects.get(name=role))
         return user
 
