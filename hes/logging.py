@@ -57,6 +57,10 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in ("uvicorn", "uvicorn.error"):  # has set up its own handlers by now
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.propagate = True
     for name, quiet_level in _QUIETER.items():
         logging.getLogger(name).setLevel(quiet_level)
 

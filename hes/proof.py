@@ -1,7 +1,7 @@
 """Is a day's load profile of every meter stored and equal to what the simulated meters hold?
 
 Asks both sides over HTTP, `GET /api/profile/read` and the simulator's truth, so the API is proved too. A row
-counts as equal when its time, status and every value are the same, and the channels bear the same scaler and unit.
+counts as equal when its time, status and every value are the same, under the same scalers and units.
 """
 
 from __future__ import annotations

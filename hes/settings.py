@@ -111,7 +111,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "hes.static.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -148,9 +148,9 @@ USE_TZ = True
 USE_I18N = False
 
 STATIC_URL = "static/"
-STATIC_ROOT = Path(env_str("HES_STATIC_ROOT", str(BASE_DIR / "staticfiles")))
-#: whitenoise serves from the packages where nothing was collected, so no step can be forgotten
-WHITENOISE_USE_FINDERS = not STATIC_ROOT.is_dir()
+#: without it whitenoise serves straight from the packages, so that no step can be forgotten
+STATIC_ROOT = env_str("HES_STATIC_ROOT", "") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 
 # --- REST
 REST_FRAMEWORK = {

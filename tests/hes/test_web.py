@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import httpx
@@ -44,8 +45,8 @@ def test_root_leads_to_the_operator_site(client: Client) -> None:
     assert client.get("/").headers["Location"] == "/admin/"
 
 
-def test_schema_needs_a_log_in(client: Client) -> None:
-    assert client.get("/api/schema/").status_code == 401
+def test_api_needs_a_log_in(client: Client) -> None:
+    assert client.get("/api/meters/").status_code == 401
 
 
 @pytest.mark.django_db(transaction=True)
@@ -67,7 +68,14 @@ def test_web_process_serves_health_log_in_schema_docs_and_static_files(
             "/static/admin/css/base.css",
             "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui.css",
         ):
-            assert web.get(path).status_code == 200, path
+            static = web.get(path)
+            assert static.status_code == 200, path
+            assert static.headers["Content-Type"].startswith("text/css")
+            assert len(static.content) > 1000
+            unchanged = web.get(path, headers={"If-Modified-Since": static.headers["Last-Modified"]})
+            assert unchanged.status_code == 304
         problem = web.get("/api/nowhere/")
         assert problem.headers["Content-Type"] == "application/problem+json"
-    assert child.stop() == 0
+    assert child.stop() == -signal.SIGTERM  # uvicorn ends in order and then by the signal it got
+    assert "Traceback" not in child.log_path.read_text()
+    assert "Warning" not in child.log_path.read_text()
