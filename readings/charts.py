@@ -54,7 +54,7 @@ def chart_of(
     zone: tzinfo,
     break_s: float,
 ) -> Chart | None:
-    """None where there is nothing to draw. A line breaks at a null, and where `break_s` and more lie between."""
+    """None where there is nothing to draw. A line breaks at a null, and where more than `break_s` pass."""
     known = [value for _, value in series if value is not None]
     if not known or end <= start:
         return None

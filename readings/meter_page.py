@@ -28,6 +28,8 @@ from readings.units import symbol
 from readings.values import value_json
 
 ROWS_MAX: Final = 5000
+FIRST_DAY: Final = date(1970, 1, 1)
+LAST_DAY: Final = date(2999, 12, 31)
 #: value group D of a cumulative register (time integral 1): what a customer used is the difference of two
 _TIME_INTEGRAL: Final = "8"
 
@@ -69,20 +71,20 @@ def _first(names: Sequence[str]) -> str:
 
 def _day(text: str | None, newest: datetime, zone: tzinfo) -> date:
     try:
-        return date.fromisoformat(text or "")
+        day = date.fromisoformat(text or "")
     except ValueError:
-        # a row of midnight is the last one of its day
-        return (newest - timedelta(microseconds=1)).astimezone(zone).date()
+        day = date.min
+    if FIRST_DAY <= day <= LAST_DAY:
+        return day
+    # a row of midnight is the last one of its day
+    return (newest - timedelta(microseconds=1)).astimezone(zone).date()
 
 
 def _day_of(meter: Meter, name: str, day: date, zone: tzinfo, query: Any) -> dict[str, Any]:
     """Rows are stamped at the end of their period: a day is what lies behind its midnight, up to the next."""
-    try:
-        start = datetime.combine(day, time(), zone).astimezone(UTC) + timedelta(microseconds=1)
-        following = day + timedelta(days=1)
-        end = datetime.combine(following, time(), zone).astimezone(UTC) + timedelta(microseconds=1)
-    except OverflowError:
-        return _day_of(meter, name, timezone.now().astimezone(zone).date(), zone, {})
+    start = datetime.combine(day, time(), zone).astimezone(UTC) + timedelta(microseconds=1)
+    following = day + timedelta(days=1)
+    end = datetime.combine(following, time(), zone).astimezone(UTC) + timedelta(microseconds=1)
     layouts = queries.layouts_of(meter, name)
     page = queries.profile_page(meter.pk, layouts, start, end, limit=ROWS_MAX)
     layout = page.layout

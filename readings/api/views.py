@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -107,7 +108,10 @@ class ProfileReadView(APIView):
             url = request.build_absolute_uri()
             following = replace_query_param(url, "cursor", cursors.encode(page.end))
         begin = after.captured_at if after else start
-        stop = page.end.captured_at if page.end else min(end, timezone.now())
+        now = timezone.now()
+        stop = page.end.captured_at if page.end else min(end, now)
+        # what the retention has dropped is no gap
+        begin = max(begin, now - timedelta(days=settings.HES_RETENTION_DAYS))
         return Response(
             {
                 "meter": meter.serial,

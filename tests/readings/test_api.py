@@ -159,6 +159,12 @@ def test_profile_read_of_a_meter_without_rows_is_one_gap(client, meter, layout):
     assert answer["gaps"] == [[iso(START), iso(START + timedelta(hours=1)), 4]]
 
 
+def test_profile_read_of_all_times_lists_gaps_of_the_retention_only(client, meter, layout, settings):
+    answer = read(client, **{"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"})
+    [[_, _, missing]] = answer["gaps"]
+    assert abs(missing - settings.HES_RETENTION_DAYS * 96) <= 1
+
+
 def test_profile_read_offsets_are_taken_and_an_unescaped_plus_too(client, store, entry):
     store.store([entry(4)])
     local = START.astimezone(UTC).replace(tzinfo=None) + timedelta(hours=1)
