@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from dlms import axdr
-from dlms.enums import ActionResult, Authentication, Conformance, DataAccessResult
-from dlms.security import Keys
+from dlms.acse import Aarq
+from dlms.enums import AcseServiceUserDiagnostic, ActionResult, Authentication, Conformance, DataAccessResult
+from dlms.security import SYSTEM_TITLE_OCTETS, Keys
 from dlms.xdlms.access import SelectiveAccess
+
+MIN_CHALLENGE_OCTETS, MAX_CHALLENGE_OCTETS = 8, 64
 
 
 class AccessRefusedError(Exception):
@@ -34,6 +38,23 @@ class ClientAssociation:
     authentication: Authentication
     ciphered: bool = False
     password: bytes = field(default=b"", repr=False)
+
+    def refusal(self, aarq: Aarq) -> AcseServiceUserDiagnostic | None:
+        """Why this AARQ's authentication is refused; None when it is good so far."""
+        diagnostics = AcseServiceUserDiagnostic
+        if aarq.mechanism is None and self.authentication is not Authentication.LOWEST:
+            return diagnostics.AUTHENTICATION_MECHANISM_NAME_REQUIRED
+        if (aarq.mechanism or 0) != self.authentication:
+            return diagnostics.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
+        value = aarq.calling_authentication_value or b""
+        if self.authentication is Authentication.LLS and not hmac.compare_digest(value, self.password):
+            return diagnostics.AUTHENTICATION_FAILURE
+        is_hls = self.authentication is Authentication.HLS_GMAC
+        if (is_hls or self.ciphered) and len(aarq.calling_ap_title or b"") != SYSTEM_TITLE_OCTETS:
+            return diagnostics.CALLING_AP_TITLE_NOT_RECOGNIZED
+        if is_hls and not MIN_CHALLENGE_OCTETS <= len(value) <= MAX_CHALLENGE_OCTETS:
+            return diagnostics.AUTHENTICATION_FAILURE
+        return None
 
 
 @dataclass(frozen=True, slots=True)

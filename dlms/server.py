@@ -8,7 +8,6 @@ open, what gurux-dlms 1.0.203 as a client accepts (tests/interop).
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -31,7 +30,7 @@ from dlms.enums import (
     StateError,
 )
 from dlms.errors import DlmsError, RemoteProtocolError, SecurityError
-from dlms.security import AUTHENTICATED_ENCRYPTED, SYSTEM_TITLE_OCTETS, join, split, verify_gmac
+from dlms.security import AUTHENTICATED_ENCRYPTED, join, split, verify_gmac
 from dlms.xdlms.action import ActionRequestNormal, ActionResponseNormal, decode_action_request
 from dlms.xdlms.exception import ExceptionResponse
 from dlms.xdlms.get import (
@@ -52,15 +51,18 @@ CONFORMANCE: Final = (
     | Conformance.SELECTIVE_ACCESS
     | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ
 )
+#: In ciphered associations also general-glo-ciphering.
+CIPHERED_CONFORMANCE: Final = CONFORMANCE | Conformance.GENERAL_PROTECTION
 #: The current association, 0-0:40.0.0.255 (class 15), and its method reply_to_HLS_authentication.
 ASSOCIATION_CLASS, ASSOCIATION_NAME, REPLY_TO_HLS = 15, bytes((0, 0, 40, 0, 0, 255)), 1
-#: Below it not even an AARE's user-information or a block of one octet fits (ciphered).
-MIN_PDU_BYTES = 40
+#: Ciphering and a block's head take up to 42 octets of it.
+MIN_PDU_BYTES = 64
 MAX_PDU_BYTES = 0xFFFF
 #: A challenge has 8 to 64 octets; ours is twice the least.
-MIN_CHALLENGE_OCTETS, MAX_CHALLENGE_OCTETS, CHALLENGE_OCTETS = 8, 64, 16
-#: Around a plain APDU: tag, length (3), security control, counter (4), authentication tag (12).
-_CIPHERING_OCTETS = 21
+CHALLENGE_OCTETS = 16
+#: Around a plain APDU: tag, system title (9, general-glo-ciphering), length (3), security control,
+#: counter (4), authentication tag (12).
+_CIPHERING_OCTETS = 30
 #: Of a get-response-with-datablock before its raw data: 9, and the data's length (3).
 _BLOCK_HEAD_OCTETS = 12
 _NORMAL_HEAD_OCTETS = 4
@@ -75,7 +77,8 @@ _CIPHERED: Final = {
     ApduTag.GLO_SET_REQUEST: (ApduTag.SET_REQUEST, ApduTag.GLO_SET_RESPONSE),
     ApduTag.GLO_ACTION_REQUEST: (ApduTag.ACTION_REQUEST, ApduTag.GLO_ACTION_RESPONSE),
 }
-_PLAIN: Final = (ApduTag.GET_REQUEST, ApduTag.SET_REQUEST, ApduTag.ACTION_REQUEST)
+_PLAIN: Final[tuple[ApduTag, ...]] = (ApduTag.GET_REQUEST, ApduTag.SET_REQUEST, ApduTag.ACTION_REQUEST)
+_CIPHERED_TAGS: Final = (*_CIPHERED, ApduTag.GENERAL_GLO_CIPHERING)
 
 
 class _State(Enum):
@@ -162,10 +165,10 @@ class MeterServer:
             return self._associate(apdu, client_address)
         if tag == ApduTag.RLRQ:
             return self._release(apdu, client_address)
-        if tag not in _CIPHERED and tag not in _PLAIN:
+        if tag not in _CIPHERED_TAGS and tag not in _PLAIN:
             raise _ExceptionError(StateError.SERVICE_UNKNOWN, ServiceErrorCode.SERVICE_NOT_SUPPORTED)
         association = self._associations.get(client_address)
-        if association is None or association.session.ciphered != (tag in _CIPHERED):
+        if association is None or association.session.ciphered != (tag in _CIPHERED_TAGS):
             raise _not_allowed()
         if tag in _PLAIN:
             return self._serve(association, apdu, None)
@@ -199,7 +202,8 @@ class MeterServer:
         diagnostics = AcseServiceUserDiagnostic
         if aarq.application_context != context:
             raise _RejectedError(diagnostics.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED)
-        _check_authentication(aarq, policy)
+        if (refusal := policy.refusal(aarq)) is not None:
+            raise _RejectedError(refusal)
         title = aarq.calling_ap_title or b""
         session = self._negotiate(aarq, policy, title, client_address)
         association = _Association(session, _State.ASSOCIATED, title)
@@ -235,7 +239,8 @@ class MeterServer:
             raise _RejectedError(AcseServiceUserDiagnostic.NO_REASON_GIVEN) from None
         except SecurityError:
             raise _RejectedError(AcseServiceUserDiagnostic.AUTHENTICATION_FAILURE) from None
-        conformance = Conformance(request.conformance) & CONFORMANCE
+        supported = CIPHERED_CONFORMANCE if policy.ciphered else CONFORMANCE
+        conformance = Conformance(request.conformance) & supported
         size = request.client_max_receive_pdu_size or MAX_PDU_BYTES
         wrong = 0
         if request.dlms_version < DLMS_VERSION:
@@ -285,6 +290,8 @@ class MeterServer:
     def _open(self, apdu: bytes, client_title: bytes) -> bytes:
         """The plain APDU: the tag is verified first, then the counter accepted."""
         device, parts = self._device, split(apdu)
+        if parts.system_title not in (b"", client_title):
+            raise SecurityError("another client's system title", code="SYSTEM_TITLE_MISMATCH")
         if parts.security_control != AUTHENTICATED_ENCRYPTED:
             raise SecurityError(f"security control {parts.security_control:#04x}", code="SECURITY_CONTROL")
         plain = device.keys.open(parts.body, parts.security_control, client_title, parts.invocation_counter)
@@ -295,18 +302,28 @@ class MeterServer:
         return plain
 
     def _seal(self, plain: bytes, tag: ApduTag) -> bytes:
-        counter = self._device.next_counter()
-        body = self._device.keys.seal(plain, AUTHENTICATED_ENCRYPTED, self._device.system_title, counter)
-        return join(tag, AUTHENTICATED_ENCRYPTED, counter, body)
+        title, counter = self._device.system_title, self._device.next_counter()
+        body = self._device.keys.seal(plain, AUTHENTICATED_ENCRYPTED, title, counter)
+        sealed = join(tag, AUTHENTICATED_ENCRYPTED, counter, body)
+        if tag is not ApduTag.GENERAL_GLO_CIPHERING:
+            return sealed
+        return sealed[:1] + bytes((len(title),)) + title + sealed[1:]
 
     def _serve_ciphered(self, association: _Association, apdu: bytes) -> bytes | None:
-        expected_tag, response_tag = _CIPHERED[ApduTag(apdu[0])]
+        """Answers the way it was asked: glo-request by glo-response, general-glo-ciphering by its like."""
+        general = apdu[0] == ApduTag.GENERAL_GLO_CIPHERING
         counter_before = self._device.received_counter
+        if general:
+            _demand(association.session, Conformance.GENERAL_PROTECTION)
         try:
             plain = self._open(apdu, association.client_title)
         except DlmsError:
             raise _not_allowed(ServiceErrorCode.DECIPHERING_ERROR) from None
-        if plain[:1] != bytes((expected_tag,)):
+        inside, response_tag = _PLAIN, ApduTag.GENERAL_GLO_CIPHERING
+        if not general:
+            inside_tag, response_tag = _CIPHERED[ApduTag(apdu[0])]
+            inside = (inside_tag,)
+        if not plain or plain[0] not in inside:
             raise _not_allowed(ServiceErrorCode.OTHER_REASON)
         reply = self._serve(association, plain, counter_before)
         return None if reply is None else self._seal(reply, response_tag)
@@ -421,24 +438,6 @@ class MeterServer:
         tag = device.keys.gmac(association.client_challenge, device.system_title, counter)
         proof = axdr.octets(b"\x10" + counter.to_bytes(4) + tag)
         return ActionResponseNormal(request.invoke, ActionResult.SUCCESS, axdr.encode(proof)).encode()
-
-
-def _check_authentication(aarq: Aarq, policy: ClientAssociation) -> None:
-    """Raises _RejectedError with the diagnostic for what is missing or wrong."""
-    diagnostics = AcseServiceUserDiagnostic
-    needed = policy.authentication
-    if aarq.mechanism is None and needed is not Authentication.LOWEST:
-        raise _RejectedError(diagnostics.AUTHENTICATION_MECHANISM_NAME_REQUIRED)
-    if (aarq.mechanism or 0) != needed:
-        raise _RejectedError(diagnostics.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED)
-    value = aarq.calling_authentication_value or b""
-    if needed is Authentication.LLS and not hmac.compare_digest(value, policy.password):
-        raise _RejectedError(diagnostics.AUTHENTICATION_FAILURE)
-    is_hls = needed is Authentication.HLS_GMAC
-    if (is_hls or policy.ciphered) and len(aarq.calling_ap_title or b"") != SYSTEM_TITLE_OCTETS:
-        raise _RejectedError(diagnostics.CALLING_AP_TITLE_NOT_RECOGNIZED)
-    if is_hls and not MIN_CHALLENGE_OCTETS <= len(value) <= MAX_CHALLENGE_OCTETS:
-        raise _RejectedError(diagnostics.AUTHENTICATION_FAILURE)
 
 
 def _demand(session: Session, service: Conformance) -> None:

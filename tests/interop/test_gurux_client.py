@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from gurux_dlms import GXByteBuffer, GXReplyData
-from gurux_dlms.enums import Authentication, InterfaceType, Security
+from gurux_dlms.enums import Authentication, Conformance, InterfaceType, Security
 from gurux_dlms.objects import (
     GXDLMSClock,
     GXDLMSData,
@@ -135,11 +135,12 @@ def opened(meter_port: int) -> Iterator[Any]:
     """A function that gives an associated link of a client address."""
     links: list[GuruxLink] = []
 
-    def make(client_address: int, max_pdu_bytes: int = 0xFFFF) -> GuruxLink:
+    def make(client_address: int, max_pdu_bytes: int = 0xFFFF, general: bool = True) -> GuruxLink:
         counter = next_counter(meter_port) if client_address == MANAGEMENT else 0
-        link = GuruxLink(
-            meter_port, gurux_client(client_address, max_pdu_bytes=max_pdu_bytes, counter=counter)
-        )
+        client = gurux_client(client_address, max_pdu_bytes=max_pdu_bytes, counter=counter)
+        if not general:
+            client.proposedConformance &= ~Conformance.GENERAL_PROTECTION
+        link = GuruxLink(meter_port, client)
         links.append(link)
         link.associate()
         return link
@@ -182,10 +183,14 @@ def test_gurux_reads_registers_with_scaler_and_unit(opened: Any, client_address:
     assert round(voltage.value * 10) in {registers["1-0:32.7.0.255"] for registers in seconds}
 
 
+@pytest.mark.parametrize("general", [True, False])
 @pytest.mark.parametrize("max_pdu_bytes", [0xFFFF, 1024, 200])
 @pytest.mark.parametrize("client_address", [READER, MANAGEMENT])
-def test_gurux_reads_the_profile_by_range(opened: Any, client_address: int, max_pdu_bytes: int) -> None:
-    link = opened(client_address, max_pdu_bytes)
+def test_gurux_reads_the_profile_by_range(
+    opened: Any, client_address: int, max_pdu_bytes: int, general: bool
+) -> None:
+    """Ciphered as general-glo-ciphering (what gurux prefers where it is offered) and by glo-services."""
+    link = opened(client_address, max_pdu_bytes, general)
     profile = GXDLMSProfileGeneric("1.0.99.1.0.255")
     link.read(profile, 3)
     assert [item.logicalName for item, _ in profile.captureObjects][2] == "1.0.1.8.0.255"
@@ -200,6 +205,8 @@ def test_gurux_reads_the_profile_by_range(opened: Any, client_address: int, max_
     assert [row[2:] for row in profile.buffer] == values.tolist()
     assert link.largest <= max_pdu_bytes
     blocks = link.frames - frames
+    agreed = bool(link.client.negotiatedConformance & Conformance.GENERAL_PROTECTION)
+    assert agreed is (general and client_address == MANAGEMENT)
     assert blocks == 1 if max_pdu_bytes == 0xFFFF else blocks > 1
     link.release()
 

@@ -162,7 +162,8 @@ class Peer:
         while True:
             assert isinstance(reply, GetResponseBlock)
             assert reply.block_number == expected
-            data += reply.raw_data or b""
+            assert reply.raw_data
+            data += reply.raw_data
             if reply.last_block:
                 return axdr.decode_all(data)
             reply = self.ask(GetRequestNext(INVOKE, expected).encode())

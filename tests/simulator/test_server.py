@@ -17,7 +17,7 @@ from dlms.enums import (
     DataAccessResult,
 )
 from dlms.security import Keys, split
-from dlms.server import CONFORMANCE, MIN_PDU_BYTES
+from dlms.server import CIPHERED_CONFORMANCE, CONFORMANCE, MIN_PDU_BYTES
 from dlms.xdlms import decode_apdu
 from dlms.xdlms.access import CaptureObject, SelectiveAccess
 from dlms.xdlms.action import ActionRequestNormal, ActionResponseNormal
@@ -57,13 +57,13 @@ def opened(client_address: int, **rest: object) -> Peer:
 def test_aare_carries_what_was_agreed(client_address: int) -> None:
     peer = Peer(make_meter(), client_address=client_address)
     aare = peer.associate()
-    response = peer.initiate_response(aare)
-    assert response == InitiateResponse(int(CONFORMANCE), 0xFFFF)
+    expected = CIPHERED_CONFORMANCE if client_address == 1 else CONFORMANCE
+    assert peer.initiate_response(aare) == InitiateResponse(int(expected), 0xFFFF)
     assert aare.diagnostic == (14 if client_address == 1 else 0)
     assert aare.responding_ap_title == (peer.meter.system_title if client_address == 1 else None)
     session = peer.server.session(client_address)
     assert session is not None
-    assert session.conformance == CONFORMANCE
+    assert session.conformance == expected
 
 
 def test_conformance_is_what_both_can() -> None:
@@ -241,7 +241,9 @@ def test_release_ciphered_is_verified_and_answered_ciphered() -> None:
     sealed = peer.seal(peer.initiate_request(), ApduTag.GLO_INITIATE_REQUEST)
     rlre = decode_apdu(peer.raw(Rlrq(0, sealed).encode()) or b"")
     assert isinstance(rlre, Rlre)
-    assert InitiateResponse.decode(peer.open(rlre.user_information or b"")).conformance == CONFORMANCE
+    assert (
+        InitiateResponse.decode(peer.open(rlre.user_information or b"")).conformance == CIPHERED_CONFORMANCE
+    )
 
 
 # --- ciphering ---
@@ -274,6 +276,39 @@ def test_broken_tag_is_refused_and_does_not_use_up_the_counter() -> None:
 def test_request_only_authenticated_is_refused(control: int) -> None:
     peer = opened(1)
     assert peer.raw(peer.seal(GET_CLOCK, ApduTag.GLO_GET_REQUEST, control)) == DECIPHERING_ERROR.encode()
+
+
+def general(peer: Peer, plain: bytes, title: bytes | None = None) -> bytes:
+    named = peer.title if title is None else title
+    sealed = peer.seal(plain, ApduTag.GENERAL_GLO_CIPHERING)
+    return sealed[:1] + bytes((len(named),)) + named + sealed[1:]
+
+
+def test_general_glo_ciphering_is_answered_by_its_like() -> None:
+    peer = opened(1, max_pdu_bytes=200)
+    reply = peer.raw(general(peer, GET_CLOCK)) or b""
+    assert reply[0] == ApduTag.GENERAL_GLO_CIPHERING
+    assert split(reply).system_title == peer.meter.system_title
+    assert isinstance(decode_apdu(peer.open(reply)), GetResponseNormal)
+    long = peer.raw(general(peer, GetRequestNormal(INVOKE, 7, LOAD_PROFILE, 2).encode())) or b""
+    assert isinstance(decode_apdu(peer.open(long)), GetResponseBlock)
+    assert len(long) <= 200
+
+
+def test_general_glo_ciphering_of_another_title_is_refused() -> None:
+    peer = opened(1)
+    assert peer.raw(general(peer, GET_CLOCK, b"ANOTHER1")) == DECIPHERING_ERROR.encode()
+
+
+def test_general_glo_ciphering_that_was_not_agreed_is_refused() -> None:
+    peer = opened(1, conformance=CONFORMANCE)
+    assert peer.raw(general(peer, GET_CLOCK)) == ExceptionResponse(2, 2).encode()
+
+
+def test_ciphered_tag_and_the_apdu_inside_must_fit() -> None:
+    peer = opened(1)
+    sealed = peer.seal(GET_CLOCK, ApduTag.GLO_ACTION_REQUEST)
+    assert peer.raw(sealed) == ExceptionResponse(1, 3).encode()
 
 
 def test_same_request_twice_is_refused_with_the_expected_counter() -> None:
@@ -391,7 +426,7 @@ def test_services_that_were_not_agreed_are_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("apdu", [b"", b"\x00", b"\xc2\x00", b"\xdb\x00", b"\x05\x01", b"\xe0\x80\x00\x00"])
+@pytest.mark.parametrize("apdu", [b"", b"\x00", b"\xc2\x00", b"\x05\x01", b"\xe0\x80\x00\x00"])
 def test_unknown_apdu_is_answered_as_not_supported(apdu: bytes) -> None:
     assert opened(16).raw(apdu) == ExceptionResponse(2, 2).encode()
 
@@ -435,7 +470,7 @@ def test_reply_to_hls_on_an_open_association_is_refused() -> None:
 
 
 @pytest.mark.parametrize("client_address", [32, 1])
-@pytest.mark.parametrize("size", [MIN_PDU_BYTES, 64, 127, 128, 150, 256, 1000, 4096])
+@pytest.mark.parametrize("size", [MIN_PDU_BYTES, 65, 127, 128, 150, 256, 1000, 4096])
 def test_no_answer_is_larger_than_the_client_takes(client_address: int, size: int) -> None:
     peer = opened(client_address, max_pdu_bytes=size)
     peer.replies.clear()
