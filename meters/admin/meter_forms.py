@@ -44,6 +44,10 @@ class MeterForm(forms.ModelForm):
                     at = stored.get(kind)
                     self.fields[kind].help_text = f"set {at:%Y-%m-%d %H:%M} UTC" if at else "not set"
 
+    def clean_system_title(self) -> str | None:
+        title = self.cleaned_data["system_title"]
+        return title.lower() if title else None
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         for kind in SECRET_FIELDS:

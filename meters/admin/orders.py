@@ -81,8 +81,7 @@ def confirmation(
     order = _allowed(request, kind)
     meters = _meters(queryset)
     if not 1 <= len(meters) <= METERS_MAX:
-        messages.error(request, f"Choose 1 to {METERS_MAX} meters.")
-        return redirect("admin:meters_meter_changelist")
+        return _not_so_many(request)
     refused = [meter for meter in meters if meter.state not in Meter.OPERATED]
     present = sum(_is_present(meter) for meter in meters)
     context = {
@@ -114,6 +113,8 @@ def order_view(model_admin: ModelAdmin, request: HttpRequest, kind: str) -> Http
     if form is None or not form.is_valid():
         return confirmation(model_admin, request, kind, queryset, form)
     meters = _meters(queryset)
+    if not 1 <= len(meters) <= METERS_MAX:
+        return _not_so_many(request)
     try:
         commands = order_commands(
             meters=meters,
@@ -140,6 +141,11 @@ def _allowed(request: HttpRequest, kind: str) -> Order:
     if not request.user.has_perm(PERMISSIONS[kind]) or not request.user.has_perm("meters.view_meter"):
         raise PermissionDenied
     return ORDERS[kind]
+
+
+def _not_so_many(request: HttpRequest) -> HttpResponse:
+    messages.error(request, f"Choose 1 to {METERS_MAX} meters.")
+    return redirect("admin:meters_meter_changelist")
 
 
 def _meters(queryset: QuerySet[Meter]) -> list[Meter]:

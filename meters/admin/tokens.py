@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from rest_framework.authtoken.models import Token, TokenProxy
 
 from meters import audit
@@ -26,8 +29,17 @@ class TokenAdmin(BigTableAdmin):
     autocomplete_fields = ("user",)
     fields = ("user",)
     ordering = ("user",)
-
     actions = ("remove",)
+
+    @admin.display(description="")
+    def action_checkbox(self, token: Token) -> SafeString:
+        """The site's own names the object, which is the key."""
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="{}">',
+            ACTION_CHECKBOX_NAME,
+            token.user_id,
+            token.user,
+        )
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return obj is None and super().has_change_permission(request, obj)
@@ -53,7 +65,9 @@ class TokenAdmin(BigTableAdmin):
     @admin.action(description="Remove the selected tokens", permissions=["remove"])
     def remove(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         with transaction.atomic():
-            tokens = list(queryset.select_related("user").order_by("user"))
+            # what was ticked are users: the list's own queryset would look for keys
+            ticked = [text for text in request.POST.getlist(ACTION_CHECKBOX_NAME) if text.isdecimal()]
+            tokens = list(Token.objects.filter(user_id__in=ticked).select_related("user").order_by("user"))
             for token in tokens:
                 audit.record("token.delete", subject=token.user.get_username(), actor=request.user)
                 token.delete()
