@@ -77,6 +77,12 @@ class Meter:
         "source",
         "system_title",
     )
+    received_counter: int
+    relay: DisconnectControl
+    serial: str
+    server_address: int
+    #: UTC seconds
+    now_s: Callable[[], float]
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class Profile:
     def buffer(self, meter: Meter, access: SelectiveAccess | None) -> bytes:
         """The A-XDR of the buffer attribute as this access selects it."""
         if access is None:
-            cells, selected = self.rows(meter), range(len(self.columns))
+            cells, selected = self.rows(meter), list(range(len(self.columns)))
         elif access.selector == BY_RANGE:
             from_s, to_s, selected = self._range(access)
             cells = self.rows(meter, from_s, to_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dlms import axdr, obis
 from dlms.acse import Aare, Aarq, Rlre, Rlrq
@@ -514,3 +516,38 @@ def test_another_get_ends_the_long_one() -> None:
     peer.ask(GET_CLOCK)
     reply = peer.ask(GetRequestNext(INVOKE, 1).encode())
     assert reply == GetResponseBlock(INVOKE, True, 1, None, DataAccessResult.NO_LONG_GET_IN_PROGRESS)
+
+
+# --- hostile octets ---
+
+REQUESTS = (
+    GET_CLOCK,
+    GetRequestNormal(INVOKE, 7, LOAD_PROFILE, 2, by_range(NOW, NOW)).encode(),
+    GetRequestNext(INVOKE, 1).encode(),
+    SetRequestNormal(INVOKE, 8, CLOCK_NAME, 2, axdr.encode(axdr.octets(bytes(12)))).encode(),
+    ActionRequestNormal(INVOKE, 70, RELAY, 1, axdr.encode(axdr.i8(0))).encode(),
+    Aarq(user_information=InitiateRequest(int(ALL), 0xFFFF).encode()).encode(),
+    Rlrq(0, InitiateRequest(int(ALL), 0xFFFF).encode()).encode(),
+)
+
+
+@given(octets=st.binary(max_size=200), client_address=st.sampled_from([16, 32, 1, 99]))
+def test_hostile_octets_are_answered_and_never_raise(octets: bytes, client_address: int) -> None:
+    peer = Peer(make_meter(), client_address=client_address)
+    if client_address != 99:
+        peer.associate()
+    assert peer.raw(octets)
+
+
+@given(data=st.data(), client_address=st.sampled_from([32, 1]))
+def test_requests_with_octets_changed_never_raise(data: st.DataObject, client_address: int) -> None:
+    peer = opened(client_address)
+    request = bytearray(data.draw(st.sampled_from(REQUESTS)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        request[data.draw(st.integers(0, len(request) - 1))] = data.draw(st.integers(0, 255))
+    del request[data.draw(st.integers(1, len(request))) :]
+    if client_address == 32:
+        peer.raw(bytes(request))
+    else:
+        peer.raw(peer.seal(bytes(request), data.draw(st.sampled_from([0xC8, 0xC9, 0xCB, 0x21]))))
+        peer.raw(general(peer, bytes(request)))
