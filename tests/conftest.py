@@ -25,7 +25,10 @@ from hes.reaper import ROOT
 from hes.supervisor import Child, stop_children
 
 (ROOT / "var").mkdir(exist_ok=True)
-FOLDER = Path(tempfile.mkdtemp(prefix="test-", dir=ROOT / "var"))
+for left in (ROOT / "var").glob("test-*"):  # of runs that were killed
+    if not Path("/proc", left.name.split("-")[1]).exists():
+        shutil.rmtree(left, ignore_errors=True)
+FOLDER = Path(tempfile.mkdtemp(prefix=f"test-{os.getpid()}-", dir=ROOT / "var"))
 #: a power cut may cost a test run its database
 POSTGRES = EmbeddedPostgres(
     FOLDER / "postgres", options={"fsync": "off", "full_page_writes": "off"}
