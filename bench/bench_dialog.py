@@ -17,6 +17,7 @@ SEED, NUMBER = "bench", 1
 CLIENT_TITLE = b"HES\x00\x00\x00\x00\x01"
 #: Dialogs in one run: the run's figure is their mean.
 OWN_DIALOGS, GURUX_DIALOGS = 40, 4
+OWN_DIALOGS_SLOW_SERVER = 8
 RUNS, RUNS_SLOW_SERVER = 9, 5
 CLOCK_TOLERANCE = timedelta(minutes=15)
 WORK = (

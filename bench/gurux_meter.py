@@ -75,6 +75,11 @@ class DayMeter(GuruxMeter):
         energies = [1_000_000 * place + 37 * index for place in range(1, 5)]
         return [stamp, index % 3, *energies, *(2300 + index % 7 + place for place in range(4))]
 
+    def answer(self, frame: bytes) -> bytes | None:
+        """gurux writes the system title's outer length two octets short; its own client refuses that."""
+        reply = super().answer(frame)
+        return reply and reply.replace(b"\xa4\x08\x04\x08", b"\xa4\x0a\x04\x08", 1)
+
 
 class ListeningPort(GuruxPort):
     """On the port that was asked for instead of a free one."""
