@@ -24,7 +24,7 @@ from gateway.connect import BUS_ERRORS, Pauses, connect
 from gateway.counts import Counts
 from gateway.link import Claim, MeterLink
 from gateway.presence import Presence
-from gateway.scripts import Mode
+from gateway.scripts import LEFT_BEHIND, Mode
 
 log = structlog.get_logger()
 
@@ -265,19 +265,25 @@ class Node:
             if isinstance(error.message, wire.Request):
                 self._answer(error.message, (wire.Status.BAD_REQUEST, error.detail))
             return
-        match request.kind:
-            case wire.Kind.EXCHANGE:
-                outcome = self._exchange(request)
-            case wire.Kind.CUT:
-                outcome = self._cut(request)
-            case wire.Kind.PROVEN:
-                outcome = self._proven(request)
-            case wire.Kind.PROBE:
-                outcome = self.probe(request)
-            case _:
-                outcome = wire.Status.BAD_REQUEST, f"kind {request.kind}"
+        try:
+            outcome = self._do(request)
+        except Exception as error:  # one request must not cost all links
+            log.exception("request_crashed", kind=request.kind, connection=request.connection)
+            outcome = wire.Status.BAD_REQUEST, repr(error)
         if outcome is not None:
             self._answer(request, outcome)
+
+    def _do(self, request: wire.Request) -> tuple[wire.Status, str] | None:
+        match request.kind:
+            case wire.Kind.EXCHANGE:
+                return self._exchange(request)
+            case wire.Kind.CUT:
+                return self._cut(request)
+            case wire.Kind.PROVEN:
+                return self._proven(request)
+            case wire.Kind.PROBE:
+                return self.probe(request)
+        return wire.Status.BAD_REQUEST, f"kind {request.kind}"
 
     def _answer(self, request: wire.Request, outcome: tuple[wire.Status, str]) -> None:
         self.reply(request.reply_to, request.request_id, outcome[0], [], outcome[1])
@@ -351,4 +357,4 @@ class Node:
         """The entry that led to the probe was left behind by a link that is no more."""
         if request.incarnation == self.incarnation and request.frames:
             with contextlib.suppress(wire.WireError):
-                self._presence.drop_entry(wire.decode_link(request.frames[0]), "link_gone")
+                self._presence.drop_entry(wire.decode_link(request.frames[0]), LEFT_BEHIND)

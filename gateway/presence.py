@@ -68,7 +68,7 @@ class Presence:
 
     def drop_entry(self, entry: wire.Link, reason: str) -> None:
         """A link that is no more may have left its entry. Bounded: a clash finds one that was forgotten."""
-        self._dropped[entry.connection] = (entry, reason)
+        self._dropped.setdefault(entry.connection, (entry, reason))
         if len(self._dropped) > self._node.config.max_links + LINKS_PER_SCRIPT:
             del self._dropped[next(iter(self._dropped))]
         self._changed.set()

@@ -11,6 +11,8 @@ from typing import Final
 
 #: The stream is for a consumer that is seldom far behind; older transitions fall off.
 PRESENCE_MAXLEN: Final = 1_000_000
+#: Reason for dropping an entry that a link which is no more has left.
+LEFT_BEHIND: Final = "left_behind"
 
 
 class Mode(StrEnum):
@@ -75,7 +77,7 @@ return answers
 """
 
 #: KEYS and ARGV as above with the reason in place of the mode. Deletes the entry if it is this link's; tells
-#: "down" unless another link has the identity.
+#: "down" unless another link has the identity. The end of a link whose entry was left behind was told before.
 DROP: Final = """
 for i = 2, #KEYS do
   local link = cmsgpack.unpack(ARGV[2 * i - 1])
@@ -83,7 +85,7 @@ for i = 2, #KEYS do
   local old = held and cmsgpack.unpack(held)
   local same = old and old[2] == link[2] and old[3] == link[3]
   if same then redis.call('DEL', KEYS[i]) end
-  if same or not old then
+  if same or (not old and ARGV[2 * i] ~= 'left_behind') then
     redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'state', 'down', 'identity', link[1],
       'inc', link[2], 'conn', string.format('%.0f', link[3]), 'node', link[5], 'peer', link[6],
       'server_address', string.format('%.0f', link[4]), 'at_ms', ARGV[2], 'reason', ARGV[2 * i])

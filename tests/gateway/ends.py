@@ -6,14 +6,19 @@ import itertools
 import json
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import redis
 
 from dlms.framing.wrapper import encode_frame
 from gateway import wire
+from hes.embedded import free_port
+from hes.supervisor import Child
 
 CLIENT = 1
 METER = 1
@@ -28,13 +33,43 @@ def until(probe: Callable[[], Any], timeout_s: float = 5.0, what: str = "") -> A
     return value
 
 
+@dataclass(slots=True)
+class NodeEnd:
+    """A running node: where it listens, its process."""
+
+    child: Child
+    port: int
+
+    def closed(self, meter: MeterEnd) -> dict[str, Any]:
+        """The line that the node wrote at the end of a meter's link."""
+        return until(lambda: next((line for line in self._closings() if line["peer"] == meter.name), None))
+
+    def _closings(self) -> list[dict[str, Any]]:
+        lines = [line for line in self.child.log_path.read_text().splitlines() if '"link_closed"' in line]
+        return [json.loads(line) for line in lines]
+
+
+def start_node(folder: Path, redis_url: str, **env: str) -> NodeEnd:
+    """A node that was announced and listens."""
+    port = free_port()
+    words = {"REDIS_URL": redis_url, "HES_GATEWAY_HOST": "127.0.0.1", "HES_GATEWAY_PORT": str(port)} | env
+    child = Child(f"gateway.{port}", [sys.executable, "-m", "gateway"], folder / f"{port}.log", words).start()
+
+    def listens() -> bool:
+        assert child.exit_status() is None, child.log_tail()
+        return "node_started" in child.log_path.read_text()
+
+    until(listens, 20)
+    return NodeEnd(child, port)
+
+
 class MeterEnd:
     """A peer that does what it is told; octets come and go as they are."""
 
     def __init__(self, port: int, *, login: str = "", address: int = METER) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.name = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.address = address
-        self.identity = login
         if login:
             self.login(login)
 

@@ -13,9 +13,9 @@ TIMES = {"HES_NODE_TTL_S": "0.9", "HES_PROBE_S": "1.2"}
 
 
 @pytest.fixture(params=["one node", "two nodes"])
-def two_doors(request, worker, start_gateway):
-    first = start_gateway(**TIMES)
-    return first, first if request.param == "one node" else start_gateway(**TIMES)
+def two_doors(request, worker, open_node):
+    first = open_node(**TIMES)
+    return first, first if request.param == "one node" else open_node(**TIMES)
 
 
 def holder(worker, identity):
@@ -93,7 +93,7 @@ def test_entry_left_by_a_lost_link_is_cleared_by_the_probe(node, worker, dial, i
     left = wire.Link(identity, incarnation, 999_999, 1, "here", "127.0.0.1:1", proven=True)
     worker.redis.set(wire.link_key(identity), wire.encode_link(left))
     dial(node, login=identity)
-    until(lambda: worker.link(identity) and worker.link(identity).connection != 999_999)
+    until(lambda: (now := worker.link(identity)) and now.connection != 999_999)
 
 
 def test_entry_of_a_dead_node_is_no_clash(node, worker, dial, identity):

@@ -25,7 +25,8 @@ def exchange(worker, meter, identity, word=b"ask"):
     assert worker.wait(request).frames[0][8:] == b"\xc4" + word
 
 
-def test_killed_node_is_dead_within_its_ttl_and_links_with_it(node, worker, dial, identity):
+def test_killed_node_is_dead_within_its_ttl_and_links_with_it(open_node, worker, dial, identity):
+    node = open_node()
     dial(node, login=identity)
     link = worker.live_link(identity)
     os.kill(node.child.pid, signal.SIGKILL)
@@ -33,8 +34,8 @@ def test_killed_node_is_dead_within_its_ttl_and_links_with_it(node, worker, dial
     assert worker.link(identity) == link, "no write per link is needed"
 
 
-def test_meter_of_a_killed_node_is_let_in_by_another(worker, start_gateway, dial, identity):
-    first, second = (start_gateway(HES_NODE_TTL_S="0.9") for _ in range(2))
+def test_meter_of_a_killed_node_is_let_in_by_another(worker, open_node, dial, identity):
+    first, second = (open_node(HES_NODE_TTL_S="0.9") for _ in range(2))
     dial(first, login=identity)
     dead = worker.live_link(identity)
     worker.ask(dead, kind=wire.Kind.PROVEN)
@@ -45,8 +46,8 @@ def test_meter_of_a_killed_node_is_let_in_by_another(worker, start_gateway, dial
     exchange(worker, meter, identity)
 
 
-def test_two_nodes_side_by_side_each_serve_their_own(worker, start_gateway, dial):
-    nodes = [start_gateway(), start_gateway()]
+def test_two_nodes_side_by_side_each_serve_their_own(worker, open_node, dial):
+    nodes = [open_node(), open_node()]
     meters = {f"S{number}": dial(nodes[number % 2], login=f"S{number}") for number in range(10)}
     incarnations = {name: worker.live_link(name).incarnation for name in meters}
     assert len(set(incarnations.values())) == 2
@@ -57,7 +58,8 @@ def test_two_nodes_side_by_side_each_serve_their_own(worker, start_gateway, dial
     assert worker.wait(strayed).status == wire.Status.LINK_GONE
 
 
-def test_stopped_node_announces_itself_and_its_links_again(node, worker, dial, identity):
+def test_stopped_node_announces_itself_and_its_links_again(open_node, worker, dial, identity):
+    node = open_node()
     meter = dial(node, login=identity)
     link = worker.live_link(identity)
     os.kill(node.child.pid, signal.SIGSTOP)
@@ -73,8 +75,8 @@ def test_stopped_node_announces_itself_and_its_links_again(node, worker, dial, i
     exchange(worker, meter, identity)
 
 
-def test_link_of_a_stopped_node_yields_to_the_one_made_meanwhile(worker, start_gateway, dial, identity):
-    first, second = (start_gateway(HES_NODE_TTL_S="0.9") for _ in range(2))
+def test_link_of_a_stopped_node_yields_to_the_one_made_meanwhile(worker, open_node, dial, identity):
+    first, second = (open_node(HES_NODE_TTL_S="0.9") for _ in range(2))
     old = dial(first, login=identity)
     link = worker.live_link(identity)
     os.kill(first.child.pid, signal.SIGSTOP)
@@ -89,7 +91,10 @@ def test_link_of_a_stopped_node_yields_to_the_one_made_meanwhile(worker, start_g
     exchange(worker, new, identity)
 
 
-def test_sigterm_drains_waiting_exchange_refuses_new_and_leaves_nothing(node, worker, dial, identity):
+def test_sigterm_drains_waiting_exchange_refuses_new_and_leaves_nothing(
+    live_redis, open_node, worker, dial, identity
+):
+    node = open_node()
     meter = dial(node, login=identity)
     link = worker.live_link(identity)
     waiting = worker.request(link, (GET,))
@@ -115,8 +120,8 @@ def test_sigterm_drains_waiting_exchange_refuses_new_and_leaves_nothing(node, wo
     assert worker.redis.smembers(wire.NODES_SET) == set()
 
 
-def test_drain_ends_at_its_deadline_though_meter_is_silent(worker, start_gateway, dial, identity):
-    node = start_gateway(HES_GATEWAY_DRAIN_S="0.5")
+def test_drain_ends_at_its_deadline_though_meter_is_silent(worker, open_node, dial, identity):
+    node = open_node(HES_GATEWAY_DRAIN_S="0.5")
     meter = dial(node, login=identity)
     waiting = worker.request(worker.live_link(identity), (GET,), timeout_s=30)
     worker.post(waiting)
@@ -137,8 +142,8 @@ def own_redis(tmp_path):
 
 
 @pytest.mark.parametrize("memory", ["kept", "lost"])
-def test_redis_restart_keeps_links_and_tells_what_happened_meanwhile(own_redis, start_gateway, dial, memory):
-    node = start_gateway(REDIS_URL=own_redis.url, HES_NODE_TTL_S="0.9")
+def test_redis_restart_keeps_links_and_tells_what_happened_meanwhile(own_redis, open_node, dial, memory):
+    node = open_node(own_redis.url, HES_NODE_TTL_S="0.9")
     worker = WorkerEnd(redis.Redis.from_url(own_redis.url))
     stays, leaves, comes = dial(node, login="STAYS"), dial(node, login="LEAVES"), None
     links = worker.live_link("STAYS"), worker.live_link("LEAVES")
@@ -163,8 +168,8 @@ def test_redis_restart_keeps_links_and_tells_what_happened_meanwhile(own_redis, 
     exchange(worker, comes, "COMES")
 
 
-def test_reply_that_comes_while_redis_is_away_is_delivered_after(own_redis, start_gateway, dial):
-    node = start_gateway(REDIS_URL=own_redis.url)
+def test_reply_that_comes_while_redis_is_away_is_delivered_after(own_redis, open_node, dial):
+    node = open_node(own_redis.url)
     worker = WorkerEnd(redis.Redis.from_url(own_redis.url))
     meter = dial(node, login="WAITS")
     request = worker.request(worker.live_link("WAITS"), (GET,), timeout_s=10)

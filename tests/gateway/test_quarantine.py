@@ -31,13 +31,12 @@ def test_late_reply_reaches_neither_next_exchange_nor_push(node, worker, dial, i
     assert worker.wait(request).frames[0][8:] == b"\xc4fresh answer"
     assert worker.pushed(identity) == []
     assert not any(LATE in reply.frames[0] for reply in worker._replies.values() if reply.frames)
-    facts = until(lambda: (n := worker.node(link.incarnation)) and n["counts"]["discarded"] and n)
-    assert facts["counts"]["discarded"] == {"late": 1}
+    until(lambda: worker.node(link.incarnation)["counts"]["discarded"].get("late"))
     assert worker.transitions(identity)[:2] == [("up", "login"), ("down", "quarantine")]
 
 
-def test_worker_may_cut_quarantined_link_at_once(worker, start_gateway, dial, identity):
-    node = start_gateway(HES_QUARANTINE_S="60")
+def test_worker_may_cut_quarantined_link_at_once(worker, open_node, dial, identity):
+    node = open_node(HES_QUARANTINE_S="60")
     meter = dial(node, login=identity)
     link = worker.live_link(identity)
     assert worker.ask(link, (GET,), timeout_s=0.1).status == wire.Status.TIMEOUT
@@ -46,8 +45,8 @@ def test_worker_may_cut_quarantined_link_at_once(worker, start_gateway, dial, id
     assert meter.cut_within(2)
 
 
-def test_quarantine_of_one_address_leaves_others_until_cut(worker, start_gateway, dial, identity):
-    node = start_gateway(HES_QUARANTINE_S="1.5")
+def test_quarantine_of_one_address_leaves_others_until_cut(worker, open_node, dial, identity):
+    node = open_node(HES_QUARANTINE_S="1.5")
     meter = dial(node, login=identity)
     link = worker.live_link(identity)
     assert worker.ask(link, (GET,), timeout_s=0.1, server_address=100).status == wire.Status.TIMEOUT
