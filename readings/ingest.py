@@ -45,6 +45,7 @@ SUSPECT_DELIVERIES: Final = 3
 DELIVERIES_MAX: Final = 6
 CONFLICT_ATTEMPTS: Final = 8
 HOUSEKEEPING_S: Final = 3600.0
+CACHE_AWAY_S: Final = 10.0
 #: deadlock, serialization failure, lock timeout, no partition for a row (it was dropped meanwhile)
 _CONFLICTS: Final = frozenset({"40P01", "40001", "55P03", "23514"})
 #: rows that were thought new are there: the mark was moved by hand, or a row was ahead of its time
@@ -92,6 +93,7 @@ class Ingest:
         self._claim_ms = int(claim_s * 1000)
         self._latest_ttl_s = latest_ttl_s
         self._interrupted = False
+        self._cache_away_until = 0.0
         self._next_takeover = 0.0
         self._next_housekeeping = 0.0
 
@@ -271,9 +273,13 @@ class Ingest:
             if isinstance(item.entry, RegisterEntry):
                 values = latest.from_registers(item.entry, stored=True)
                 by_meter.setdefault(item.entry.meter_id, []).extend(values)
+        if time.monotonic() < self._cache_away_until:
+            return
         try:
             latest.write(self._cache, by_meter, ttl_s=self._latest_ttl_s)
         except redis.RedisError as error:
+            # the client tries for seconds: not with each batch
+            self._cache_away_until = time.monotonic() + CACHE_AWAY_S
             log.warning("latest_not_cached", error=str(error))
 
     def _bury(self, delivery: Delivery, code: str, detail: str) -> None:

@@ -116,3 +116,20 @@ class Stream:
 
 def _payload(fields: dict[bytes, bytes]) -> bytes:
     return fields.get(FIELD.encode(), b"")
+
+
+def requeue_dead(client: redis.Redis, code: str | None = None) -> int:
+    """Move dead letters back to the end of the stream; how many. Each is in one place always."""
+    moved = 0
+    start = "-"
+    while letters := client.xrange(DEAD_STREAM, start, "+", count=500):
+        for id_, fields in letters:
+            if code is not None and fields.get(b"code") != code.encode():
+                continue
+            with client.pipeline(transaction=True) as pipe:
+                pipe.xadd(STREAM, {FIELD: _payload(fields)})
+                pipe.xdel(DEAD_STREAM, id_)
+                pipe.execute()
+            moved += 1
+        start = f"({letters[-1][0].decode()}"
+    return moved

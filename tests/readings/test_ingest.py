@@ -8,6 +8,7 @@ import msgspec
 import psycopg2
 import pytest
 import redis
+from django.core.management import call_command
 from django.db import connection
 
 from events import storing
@@ -137,6 +138,19 @@ def test_poison_goes_to_the_dead_letters_and_the_rest_is_stored(make_ingest, liv
     assert (IntervalRow.objects.count(), RegisterValue.objects.count()) == (4, 1)
     assert live_redis.xlen(STREAM) == 0
     assert live_redis.xpending(STREAM, GROUP)["pending"] == 0
+
+
+def test_requeue_dead_puts_back_what_can_be_stored_now(make_ingest, live_redis, entry, meter):
+    missing = meter.pk + 1
+    publish(live_redis, [entry(2, meter_id=missing)])
+    live_redis.xadd(STREAM, {FIELD: b"junk"})
+    run_dry(make_ingest())
+    assert sorted(dead(live_redis)) == [b"ENTRY_MALFORMED", b"METER_UNKNOWN"]
+    Meter.objects.create(pk=missing, serial="late", meter_type=meter.meter_type)
+    call_command("requeue_dead_readings", code="METER_UNKNOWN")
+    run_dry(make_ingest())
+    assert dead(live_redis) == [b"ENTRY_MALFORMED"]
+    assert IntervalRow.objects.filter(meter_id=missing).count() == 2
 
 
 def test_take_over_stores_what_a_dead_consumer_left(make_ingest, live_redis, entry):
