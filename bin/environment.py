@@ -1,4 +1,4 @@
-"""Build .venv from requirements.txt. Run by bin/python with the system's interpreter: standard library only."""
+"""Build .venv from requirements.txt. Run by bin/python with the system's Python: standard library only."""
 
 import fcntl
 import shutil
@@ -20,7 +20,7 @@ def build(root: Path) -> None:
         if installed.exists() and installed.read_bytes() == wanted.read_bytes():
             return
         started = time.monotonic()
-        print("building .venv from requirements.txt (once, about a minute) ...", flush=True)
+        print("building .venv from requirements.txt, about a minute ...", flush=True)
         python = folder / "bin" / "python"
         if not python.exists():
             venv.create(folder, with_pip=True)

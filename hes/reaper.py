@@ -8,6 +8,7 @@ number used again is safe. Linux only: it reads /proc.
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -110,6 +111,13 @@ class Reaper:
             start_new_session=True,
         )
         self._owner = os.getpid()
+        atexit.register(self._finish)
+
+    def _finish(self) -> None:
+        """At the end of this process: what is still watched is stopped, then the reaper ends."""
+        if os.getpid() == self._owner and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait()
 
     def _tell(self, line: str) -> None:
         stream = self._process.stdin

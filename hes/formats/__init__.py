@@ -1,0 +1,1 @@
+"""How times are shown: ISO order, 24 hours, always UTC."""
