@@ -156,7 +156,7 @@ class Bus:
             await asyncio.sleep(NODE_WATCH_S)
             incarnations = {o.incarnation for o in self._outstanding.values()}
             for incarnation in incarnations:
-                with contextlib.suppress(RedisError, OSError):
+                with contextlib.suppress(errors.BusAway):
                     if await self.pipe.execute("EXISTS", wire.node_key(incarnation)):
                         continue
                     for outstanding in list(self._outstanding.values()):

@@ -43,7 +43,7 @@ OFFLINE_WAIT_S = 10.0
 #: A meter that hangs up in each dialog is not called for ever.
 LINKS_LOST_MAX = 2
 #: Before anything that acts was sent, these are tried again while the command's deadline lasts.
-TRY_AGAIN = (errors.MeterBusy, errors.LinkQuarantined, errors.GatewayLost, errors.LinkLost)
+TRY_AGAIN = (errors.BusAway, errors.MeterBusy, errors.LinkQuarantined, errors.GatewayLost, errors.LinkLost)
 METHOD = {Kind.RELAY_DISCONNECT: relay.REMOTE_DISCONNECT, Kind.RELAY_RECONNECT: relay.REMOTE_RECONNECT}
 
 

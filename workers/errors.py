@@ -78,6 +78,11 @@ class GatewayRefused(CarriageError):
     hint = "The gateway did not accept the request: head-end processes of different versions?"
 
 
+class BusAway(CarriageError):
+    code = "BUS_AWAY"
+    hint = "Redis does not answer; dialogs go on when it is back."
+
+
 class ConfigurationError(CarriageError):
     """The meter's record or type lacks what the dialog needs; nothing was sent."""
 

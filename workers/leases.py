@@ -10,7 +10,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
-from redis.exceptions import RedisError
 
 from workers import errors
 from workers.pipe import Pipe
@@ -85,7 +84,7 @@ class Leases:
         self._sessions.pop(meter_id, None)
         try:
             await self._pipe.script(RELEASE, [lease_key(meter_id)], [f"{token}:{self._owner}"])
-        except (RedisError, OSError) as error:
+        except errors.BusAway as error:
             log.warning("lease_not_released", meter_id=meter_id, error=str(error))
 
     async def run(self) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
+from workers.errors import BusAway
+
 
 class Pipe:
     """`await pipe.execute("GET", key)`: as one command, but everything asked for in one turn goes
@@ -48,7 +50,7 @@ class Pipe:
                         pipeline.execute_command(*command)
                     answers = await pipeline.execute(raise_on_error=False)
             except (RedisError, OSError) as error:
-                answers = [error] * len(batch)
+                answers = [BusAway(str(error)) for _ in batch]
             for (_, future), answer in zip(batch, answers, strict=True):
                 if future.done():
                     continue

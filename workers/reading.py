@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from redis.exceptions import RedisError
 
 from dlms import axdr, client, clock, obis, profile
 from dlms.axdr import Data
@@ -26,6 +25,7 @@ from readings import entries, latest
 from readings.entries import RegisterReading
 from workers import plans
 from workers.contexts import Register
+from workers.errors import BusAway
 from workers.plans import KnownProfile
 from workers.session import Session
 
@@ -251,7 +251,7 @@ async def _cache(session: Session, entry: entries.RegisterEntry) -> None:
     )
     try:
         await session.runner.cache.script(script, [key], list(arguments))
-    except (RedisError, OSError) as error:
+    except BusAway as error:
         log.warning("latest_not_cached", meter=session.context.serial, error=str(error))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
 from dlms.errors import DlmsError
 from meters import claims
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 #: How long a collector with nothing due looks on before it ends (the next tick starts it again).
 IDLE_ENDS_S = 1.0
 POLL_S = 0.25
+AWAY_PAUSE_S = 1.0
 #: At most this many meters a claim: one statement stays short.
 CLAIM_BATCH = 500
 ATTEMPTS_MAX = 6
@@ -43,6 +45,7 @@ SOON = {
     "LINK_QUARANTINED": 5.0,
     "GATEWAY_LOST": 1.0,
     "GATEWAY_DRAINING": 1.0,
+    "BUS_AWAY": 3.0,
 }
 #: These say nothing about the meter: they do not count as attempts.
 NOT_THE_METERS = {
@@ -51,7 +54,7 @@ NOT_THE_METERS = {
     "GATEWAY_LOST",
     "GATEWAY_DRAINING",
     "METER_OFFLINE",
-    "CANCELLED",
+    "BUS_AWAY",
 }
 
 
@@ -90,7 +93,13 @@ class Collector:
         tried = 0
         idle_s = 0.0
         while True:
-            started = await self._start_due(group)
+            try:
+                started = await self._start_due(group)
+            except (errors.BusAway, DatabaseError, InterfaceError) as error:
+                # Dialogs that run go on; nothing new is claimed meanwhile.
+                log.warning("claiming_interrupted", error=str(error).strip())
+                started = 0
+                await asyncio.sleep(AWAY_PAUSE_S)
             tried += started
             if started:
                 idle_s = 0.0
