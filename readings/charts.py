@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 WIDTH, HEIGHT = 960, 260
-LEFT, RIGHT, TOP, BOTTOM = 80, 10, 12, 24
+LEFT, RIGHT, TOP, BOTTOM = 80, 24, 12, 24
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,15 +139,16 @@ def _chart(
     if not columns:
         return None
     series = [(row.captured_at, _number(values[channel])) for row, _, values in rows]
+    break_s = 1.5 * (layout.capture_period_s or 86400)
     if show == "difference":
-        series = _differences(series)
+        series = _differences(series, break_s)
     return chart_of(
         [(moment, None if value is None else float(value)) for moment, value in series],
         start,
         end,
         unit=symbol(columns[channel].unit),
         zone=zone,
-        break_s=1.5 * (layout.capture_period_s or 86400),
+        break_s=break_s,
     )
 
 
@@ -159,11 +160,15 @@ def _number(value: Any) -> Decimal | None:
     return number if number is not None and number.is_finite() else None
 
 
-def _differences(series: Sequence[tuple[datetime, Decimal | None]]) -> list[tuple[datetime, Decimal | None]]:
-    return [
-        (moment, None if value is None or before is None else value - before)
-        for (_, before), (moment, value) in pairwise(series)
-    ]
+def _differences(
+    series: Sequence[tuple[datetime, Decimal | None]], break_s: float
+) -> list[tuple[datetime, Decimal | None]]:
+    """From row to row; none across a gap, where it would be that of many periods."""
+    differences = []
+    for (earlier, before), (moment, value) in pairwise(series):
+        apart = (moment - earlier).total_seconds() > break_s
+        differences.append((moment, None if apart or value is None or before is None else value - before))
+    return differences
 
 
 def _latest(meter: Meter, zone: tzinfo) -> list[dict[str, Any]]:
