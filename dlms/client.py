@@ -33,6 +33,8 @@ MAX_BLOCKS = 100_000
 #: Pushes that may come between a request and its reply.
 MAX_UNSOLICITED = 8
 
+#: From the tag of a GET, SET or ACTION request to that of its response.
+_RESPONSE = 4
 CURRENT_ASSOCIATION = bytes((0, 0, 40, 0, 0, 255))
 CLOCK = CaptureObject(8, bytes((0, 0, 1, 0, 0, 255)), 2)
 _REPLY_TO_HLS_AUTHENTICATION = 1
@@ -72,6 +74,8 @@ def _call(conn: Connection, apdu: bytes) -> Dialog[bytes]:
     for _ in range(MAX_UNSOLICITED + 1):
         reply = conn.reply((yield from _receive(conn)))
         if reply is not None:
+            if reply[0] != apdu[0] + _RESPONSE:
+                fail(conn, f"tag {reply[0]:#04x} answers {apdu[0]:#04x}", "REPLY_UNEXPECTED")
             return reply
     fail(conn, "pushes instead of a reply", "REPLY_MISSING")
 

@@ -65,7 +65,7 @@ class _Cells:
     mark: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
     """A row's shape: its size, where which octets must not differ, and the cells."""
 

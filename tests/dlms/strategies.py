@@ -56,7 +56,9 @@ def simple(kind: DataType) -> st.SearchStrategy[Data]:
     return values.map(lambda value: Data(kind, value))
 
 
-SIMPLE_TYPES = [kind for kind in DataType if kind not in (DataType.ARRAY, DataType.STRUCTURE, DataType.COMPACT_ARRAY)]
+SIMPLE_TYPES = [
+    kind for kind in DataType if kind not in (DataType.ARRAY, DataType.STRUCTURE, DataType.COMPACT_ARRAY)
+]
 
 
 def _compact() -> st.SearchStrategy[Data]:

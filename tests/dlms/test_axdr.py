@@ -49,7 +49,9 @@ def test_decode_kamstrup_list_gives_its_readings() -> None:
     pairs = [(items[index].value.hex(), items[index + 1].value) for index in range(1, 25, 2)]
     from dlms import obis
 
-    expected = [(obis.parse(reading["obis"]).hex(), reading["value"]) for reading in vector["expect"]["readings"]]
+    expected = [
+        (obis.parse(reading["obis"]).hex(), reading["value"]) for reading in vector["expect"]["readings"]
+    ]
     assert pairs == expected
 
 
@@ -68,7 +70,11 @@ def test_decode_kamstrup_object_list_gives_its_objects() -> None:
 
 
 def test_every_vector_of_data_is_used() -> None:
-    own = {"structure_followed_by_second_structure", "kamstrup_han_list_25", "association_object_list_kamstrup"}
+    own = {
+        "structure_followed_by_second_structure",
+        "kamstrup_han_list_25",
+        "association_object_list_kamstrup",
+    }
     elsewhere = {"load_profile_24_rows"}  # test_profile
     clocks = {name for name, vector in VECTORS.items() if vector["expect"].get("data_type") == "octet-string"}
     assert set(VECTORS) == set(TYPED) | set(MALFORMED) | own | elsewhere | clocks

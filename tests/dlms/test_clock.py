@@ -44,7 +44,9 @@ def test_parse_date_of_five_octets_raises(name: str) -> None:
 
 
 @given(MOMENTS, st.integers(-720, 840), st.booleans())
-def test_format_parse_with_deviation_gives_the_moment(moment: datetime, deviation: int, inverted: bool) -> None:
+def test_format_parse_with_deviation_gives_the_moment(
+    moment: datetime, deviation: int, inverted: bool
+) -> None:
     raw = clock.format_datetime(moment, deviation, 0x04, inverted)
     if inverted and deviation > 720:
         return

@@ -10,13 +10,24 @@ ENERGY = bytes((1, 0, 1, 8, 0, 255))
 
 
 @pytest.mark.parametrize(
-    "text", ["1-0:1.8.0", "1-0:1.8.0*255", "1-0:1.8.0.255", "1.0.1.8.0.255", "0100010800ff", "0100010800FF", " 1-0:1.8.0 "]
+    "text",
+    [
+        "1-0:1.8.0",
+        "1-0:1.8.0*255",
+        "1-0:1.8.0.255",
+        "1.0.1.8.0.255",
+        "0100010800ff",
+        "0100010800FF",
+        " 1-0:1.8.0 ",
+    ],
 )
 def test_parse_each_form_gives_the_octets(text: str) -> None:
     assert obis.parse(text) == ENERGY
 
 
-@pytest.mark.parametrize("text", ["", "1-0:1.8", "1-0:1.8.256", "1.0.1.8.0", "1-0:1.8.0*", "x", "١-0:1.8.0", "01" * 7])
+@pytest.mark.parametrize(
+    "text", ["", "1-0:1.8", "1-0:1.8.256", "1.0.1.8.0", "1-0:1.8.0*", "x", "١-0:1.8.0", "01" * 7]
+)
 def test_parse_anything_else_raises(text: str) -> None:
     with pytest.raises(obis.ObisError) as caught:
         obis.parse(text)
