@@ -46,6 +46,7 @@ DELIVERIES_MAX: Final = 6
 CONFLICT_ATTEMPTS: Final = 8
 HOUSEKEEPING_S: Final = 3600.0
 CACHE_AWAY_S: Final = 10.0
+PG_VERSION_MIN: Final = 180_000
 #: deadlock, serialization failure, lock timeout, no partition for a row (it was dropped meanwhile)
 _CONFLICTS: Final = frozenset({"40P01", "40001", "55P03", "23514"})
 #: rows that were thought new are there: the mark was moved by hand, or a row was ahead of its time
@@ -156,6 +157,8 @@ class Ingest:
         self.stream.ensure_group()
         self.stream.forget_dead_consumers()
         with _database_errors():
+            if self._connection.pg_version < PG_VERSION_MIN:
+                raise DatabaseAwayError("PostgreSQL 18 or newer is needed (RETURNING old)")
             made = partitions.ensure(self._connection)
         if made:
             log.info("partitions_made", made=made)
