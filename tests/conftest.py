@@ -48,6 +48,8 @@ OWN_ENV = {
 os.environ |= OWN_ENV
 #: pytest-django sets up only what is configured by now
 django.setup()
+#: the workers of -n inherit this: they must not read settings before their own servers are named
+del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
