@@ -1,4 +1,4 @@
-"""A scripted meter in memory: builds each reply by itself, right or wrong, for the tests of the client's side."""
+"""A scripted meter in memory: builds each reply itself, right or wrong, for tests of the client."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -120,10 +121,8 @@ def test_encode_decode_any_apdu_unchanged(apdu: Aarq | Aare | Rlrq | Rlre) -> No
 @given(st.sampled_from([0x60, 0x61, 0x62, 0x63]), st.binary(max_size=120))
 def test_decode_hostile_octets_raise_only_protocol_errors(tag: int, rest: bytes) -> None:
     for raw in (bytes((tag,)) + rest, bytes((tag, len(rest))) + rest):
-        try:
+        with contextlib.suppress(RemoteProtocolError):
             decode_acse(raw)
-        except RemoteProtocolError:
-            pass
 
 
 def test_decode_unknown_optional_fields_skipped() -> None:

@@ -10,7 +10,7 @@ from dlms import axdr, client, obis
 from dlms.client import ScalerUnit
 from dlms.clock import format_datetime, parse_datetime
 from dlms.connection import Connection, Counters, Settings, State
-from dlms.effects import Receive, Send
+from dlms.effects import Receive
 from dlms.enums import DataAccessResult
 from dlms.errors import DlmsError, LocalProtocolError, RemoteProtocolError, ServiceError
 from dlms.framing.wrapper import encode_frame

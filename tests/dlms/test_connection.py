@@ -82,7 +82,7 @@ def test_aarq_hls_gmac_equals_the_book() -> None:
 
 
 def test_aarq_ciphered_lls_equals_the_book() -> None:
-    """The book's example carries a dedicated key, which the client does not use: all else equal, octet for octet."""
+    """The book's example carries a dedicated key, which the client does not use: all else is equal."""
     vector = ACSE["aarq_ln_ciphered_low_security"]
     keys, expected = vectors.keys(vector), Aarq.decode(vectors.octets(vector))
     settings = Settings(
@@ -147,7 +147,7 @@ def test_counters_each_used_once_and_rising() -> None:
     for _ in range(5):
         carry(client.get(conn, *ENERGY), peer)
     carry(client.release(conn), peer)
-    # AARQ, pass 3 (its proof below the APDU that carries it), five reads; the RLRQ's is not opened by the peer
+    # AARQ, pass 3 (its proof below its APDU), five reads; the peer does not open the RLRQ's
     assert sorted(peer.request_counters) == list(range(1000, 1008))
     assert conn.counters.remaining == 100 - 9
     assert conn.received_counter == peer.counter

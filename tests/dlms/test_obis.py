@@ -26,7 +26,7 @@ def test_parse_each_form_gives_the_octets(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1-0:1.8", "1-0:1.8.256", "1.0.1.8.0", "1-0:1.8.0*", "x", "١-0:1.8.0", "01" * 7]
+    "text", ["", "1-0:1.8", "1-0:1.8.256", "1.0.1.8.0", "1-0:1.8.0*", "x", "\u0661-0:1.8.0", "01" * 7]
 )
 def test_parse_anything_else_raises(text: str) -> None:
     with pytest.raises(obis.ObisError) as caught:

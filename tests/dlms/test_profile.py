@@ -129,7 +129,12 @@ def test_vector_of_three_rows_equals_its_facts() -> None:
         (Coding.U64, axdr.u8(7), 7, 7),
         (Coding.F32, axdr.f32(230.1), 0x4366199A, Decimal("230.1000061035156250")),
         (Coding.F32, axdr.f32(-0.5), 0xBF000000, Decimal("-0.5")),
-        (Coding.F64, axdr.f64(-0.1), int.from_bytes(axdr.f64(-0.1).value.octets, signed=True), Decimal(-0.1)),
+        (
+            Coding.F64,
+            axdr.f64(-0.1),
+            int.from_bytes(axdr.f64(-0.1).value.octets, signed=True),
+            Decimal.from_float(-0.1),
+        ),
         (Coding.F64, axdr.f64(float("inf")), 0x7FF << 52, "Infinity"),
         (Coding.F32, axdr.f32(float("nan")), 0x7FC00000, "NaN"),
         (Coding.BITS, axdr.bits("0101"), 0b10101, "0101"),

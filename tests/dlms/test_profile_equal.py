@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
@@ -26,11 +26,16 @@ NUMBERS = [
     kind for kind in strategies.SIMPLE_TYPES if kind not in (DataType.UTF8_STRING, DataType.VISIBLE_STRING)
 ]
 #: moments around changes of the clock, too
+CHANGES = [
+    datetime(2026, month, day, hour, tzinfo=UTC) for month, day, hour in ((10, 25, 1), (3, 29, 1), (4, 4, 15))
+]
 STARTS = st.one_of(
-    st.datetimes(datetime(1999, 1, 1), datetime(2060, 1, 1)),
-    st.integers(-200, 200).map(lambda minutes: datetime(2026, 10, 25, 1) + timedelta(minutes=minutes)),
-    st.integers(-200, 200).map(lambda minutes: datetime(2026, 3, 29, 1) + timedelta(minutes=minutes)),
-    st.integers(-200, 200).map(lambda minutes: datetime(2026, 4, 4, 15) + timedelta(minutes=minutes)),
+    st.integers(10_000, 33_000).map(lambda day: datetime.fromtimestamp(day * 86_401, UTC)),
+    st.builds(
+        lambda change, minutes: change + timedelta(minutes=minutes),
+        st.sampled_from(CHANGES),
+        st.integers(-200, 200),
+    ),
 )
 
 
@@ -66,8 +71,8 @@ def fitting(coding: Coding) -> st.SearchStrategy[DataType]:
 
 
 @st.composite
-def clocks(draw: st.DrawFn, rows: int, zone: object, period_s: int) -> list[Data]:
-    """Clock cells as meters write them: rising, newest first, or anyhow; with and without deviation; some null."""
+def clocks(draw: st.DrawFn, rows: int, zone: tzinfo, period_s: int, noise: bool) -> list[Data]:
+    """Clock cells as meters write them: either order; with and without deviation; null-data; damaged."""
     start, step = (
         draw(STARTS),
         timedelta(seconds=draw(st.sampled_from([period_s or 1, -(period_s or 1), 97]))),
@@ -77,12 +82,12 @@ def clocks(draw: st.DrawFn, rows: int, zone: object, period_s: int) -> list[Data
     nulls = draw(st.sampled_from([0, 0, 0, 1, 2]))  # none, all but the first, anywhere
     cells = []
     for index in range(rows):
-        raw = bytearray(format_datetime((start + step * index).replace(tzinfo=UTC), zone))
+        raw = bytearray(format_datetime(start + step * index, zone))
         if bare:
             raw[9:11] = b"\x80\x00"
             if not sets_bit:
                 raw[11] = 0
-        if draw(st.integers(0, 60)) == 0:
+        if noise and draw(st.integers(0, 40)) == 0:
             raw[draw(st.integers(0, 11))] = draw(st.integers(0, 255))
         null = (nulls == 1 and index > 0) or (nulls == 2 and draw(st.booleans()))
         cells.append(axdr.null() if null else Data(kind, bytes(raw)))
@@ -91,11 +96,11 @@ def clocks(draw: st.DrawFn, rows: int, zone: object, period_s: int) -> list[Data
 
 @st.composite
 def buffers(draw: st.DrawFn) -> tuple[Layout, bytes]:
-    layout, rows = draw(layouts()), draw(st.integers(0, 30))
+    layout, rows, noise = draw(layouts()), draw(st.integers(0, 30)), draw(st.booleans())
     cells: list[list[Data]] = []
     for column in layout.columns:
         if column.role == "clock":
-            cells.append(draw(clocks(rows, layout.zone, layout.capture_period_s)))
+            cells.append(draw(clocks(rows, layout.zone, layout.capture_period_s, noise)))
             continue
         kind = draw(fitting(column.coding))
         if kind in (DataType.OCTET_STRING, DataType.BIT_STRING):
@@ -104,7 +109,7 @@ def buffers(draw: st.DrawFn) -> tuple[Layout, bytes]:
         else:
             values = [draw(strategies.simple(kind)) for _ in range(rows)]
         for index in range(rows):
-            if draw(st.integers(0, 25)) == 0:
+            if noise and draw(st.integers(0, 12)) == 0:
                 values[index] = draw(
                     st.one_of(st.just(axdr.null()), strategies.simple(draw(st.sampled_from(NUMBERS))))
                 )
