@@ -28,7 +28,7 @@ class EventCode(IntEnum):
     REMOTE_DISCONNECTION = 62
     REMOTE_CONNECTION = 63
     LOCAL_DISCONNECTION = 64
-    LOCAL_RECONNECTION = 65
+    LOCAL_RECONNECTION = 69
 
 
 @dataclass(slots=True)

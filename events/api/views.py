@@ -100,7 +100,7 @@ class EventView(APIView):
         tags=["events"],
         parameters=[
             OpenApiParameter("meter", OpenApiTypes.STR, description="Serial; none: all meters."),
-            *range_parameters(required=False),
+            *range_parameters(default=False),
             OpenApiParameter("log", OpenApiTypes.STR, description="Logical name of the log."),
             OpenApiParameter("code", OpenApiTypes.INT, description="Only this code."),
             OpenApiParameter("cursor", OpenApiTypes.STR, description="From `next` of the page before."),

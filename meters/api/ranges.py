@@ -20,6 +20,9 @@ from meters.parameters import parse_time
 #: a plus sign that was not escaped in the query has become a blank
 _UNESCAPED_PLUS = re.compile(r" (?=\d\d:?\d\d$)")
 
+#: what is shown where no range is asked for
+DEFAULT_RANGE = dt.timedelta(days=1)
+
 METER = OpenApiParameter("meter", OpenApiTypes.STR, required=True, description="Serial of the meter.")
 
 
@@ -36,10 +39,12 @@ class RangeInvalid(Invalid):
     code = "RANGE_INVALID"
 
 
-def range_parameters(required: bool) -> list[OpenApiParameter]:
+def range_parameters(default: bool) -> list[OpenApiParameter]:
+    start = " Default: a day before `to`." if default else ""
+    end = " Default: now." if default else ""
     return [
-        OpenApiParameter("from", OpenApiTypes.DATETIME, required=required, description="Inclusive."),
-        OpenApiParameter("to", OpenApiTypes.DATETIME, required=required, description="Exclusive."),
+        OpenApiParameter("from", OpenApiTypes.DATETIME, description=f"Inclusive.{start}"),
+        OpenApiParameter("to", OpenApiTypes.DATETIME, description=f"Exclusive.{end}"),
     ]
 
 
@@ -54,13 +59,15 @@ def known_meter(serial: Any) -> Meter:
 
 
 def asked_range(request: Request) -> tuple[dt.datetime, dt.datetime]:
-    """`from` and `to` of the query, in UTC. Raises RangeInvalid."""
-    start, end = _time(request, "from"), _time(request, "to")
-    if start is None or end is None:
-        missing = "from" if start is None else "to"
-        raise _refused(missing, "REQUIRED", "is missing")
+    """`from` and `to` of the query, in UTC; without `to` now, without `from` the day before `to`.
+
+    Raises RangeInvalid.
+    """
+    start, end = asked_open_range(request)
+    end = end or dt.datetime.now(dt.UTC)
+    start = start or end - DEFAULT_RANGE
     if end <= start:
-        raise _refused("to", "RANGE_EMPTY", "must be after from")
+        raise _refused("from", "RANGE_EMPTY", "must be in the past where there is no to")
     return start, end
 
 

@@ -80,7 +80,7 @@ class ProfileReadView(APIView):
         parameters=[
             METER,
             OpenApiParameter("profile", OpenApiTypes.STR, required=True, description="Logical name."),
-            *range_parameters(required=True),
+            *range_parameters(default=True),
             OpenApiParameter("form", OpenApiTypes.STR, enum=["rows", "long"], default="rows"),
             OpenApiParameter(
                 "limit",

@@ -174,6 +174,15 @@ def test_profile_read_offsets_are_taken_and_an_unescaped_plus_too(client, store,
     assert len(answer.json()["rows"]) == 2
 
 
+def test_profile_read_without_a_range_shows_the_last_day(client, meter, layout):
+    now = datetime.now(UTC)
+    (gap,) = client.get("/api/profile/read", {"meter": meter.serial, "profile": "1-0:99.1.0"}).json()["gaps"]
+    first, last, missing = gap
+    assert 95 <= missing <= 97
+    assert abs((now - datetime.fromisoformat(last)).total_seconds()) < 1800
+    assert abs((now - datetime.fromisoformat(first)).total_seconds() - 86400) < 1800
+
+
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [
@@ -182,7 +191,6 @@ def test_profile_read_offsets_are_taken_and_an_unescaped_plus_too(client, store,
         ({"profile": "1-0:99.2.0"}, 404, "PROFILE_UNKNOWN"),
         ({"profile": "load"}, 400, "OBIS_INVALID"),
         ({"profile": ""}, 400, "OBIS_INVALID"),
-        ({"from": ""}, 400, "RANGE_INVALID"),
         ({"from": "yesterday"}, 400, "RANGE_INVALID"),
         ({"from": "2026-01-01T00:00:00"}, 400, "RANGE_INVALID"),
         ({"from": "0001-01-01T00:00:00+14:00"}, 400, "RANGE_INVALID"),
