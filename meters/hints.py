@@ -63,6 +63,22 @@ _OWN: dict[str, tuple[str, str]] = {
         "The stored key does not open under this HES_KEK: set it again.",
     ),
     "ASSOCIATION_MISSING": ("association", "The meter's type has no association for this purpose: add one."),
+    "BUS_AWAY": ("link", "Redis does not answer; dialogs go on when it is back."),
+    "CANCELLED": ("internal", "The worker was being stopped; it is tried again."),
+    "OBIS_INVALID": ("internal", "A logical name is malformed: check the meter's type and the reading plan."),
+    "TAG_MISMATCH": ("security", "The meter's keys are not the ones stored here: check GUEK and GAK."),
+    "SYSTEM_TITLE_MISMATCH": (
+        "security",
+        "Another device answers under this serial: check the system title, or the meter that is installed.",
+    ),
+    "COUNTER_NOT_RISING": (
+        "security",
+        "The meter sent a counter that was used before: a replayed frame, or a meter that lost its counter.",
+    ),
+    "EXCEPTION_DECIPHERING_ERROR": (
+        "security",
+        "The meter could not decipher our request: check GUEK, GAK and the invocation counter.",
+    ),
     "COUNTERS_USED_UP": ("security", "The invocation counters of this key are used up: rotate the key."),
     "RELAY_NOT_MOVED": (
         "service",
@@ -81,24 +97,59 @@ _OWN: dict[str, tuple[str, str]] = {
     "METER_NOT_OPERATED": ("internal", "The meter's state allows no dialogs: set it to installed or active."),
     "INTERNAL_ERROR": ("internal", "A fault of the head-end itself: see the log of the worker at this time."),
 }
-#: finer codes of a class are told by how they begin
-_PREFIXES: tuple[tuple[str, type[DlmsError]], ...] = (
-    ("AXDR_", dlms_errors.RemoteProtocolError),
-    ("WRAPPER_", dlms_errors.RemoteProtocolError),
-    ("FRAME_", dlms_errors.RemoteProtocolError),
-    ("ASSOCIATION_", dlms_errors.AssociationRejected),
-    ("DATA_ACCESS_", dlms_errors.ServiceError),
-    ("ACTION_", dlms_errors.ServiceError),
-    ("ACCESS_", dlms_errors.ServiceError),
-    ("EXCEPTION_", dlms_errors.ServiceError),
-    ("SERVICE_", dlms_errors.ServiceError),
-    ("TAG_", dlms_errors.SecurityError),
-    ("COUNTER", dlms_errors.SecurityError),
-    ("SYSTEM_TITLE_", dlms_errors.SecurityError),
-    ("SECURITY_", dlms_errors.SecurityError),
-    ("CIPHER", dlms_errors.SecurityError),
-    ("HLS_", dlms_errors.SecurityError),
-)
+#: finer codes of a class, told by how they begin
+_FINER: dict[type[DlmsError], tuple[str, ...]] = {
+    dlms_errors.RemoteProtocolError: (
+        "ACSE_",
+        "APDU_",
+        "AXDR_",
+        "CAPTURE_OBJECT_",
+        "CLOCK_INVALID",
+        "CLOCK_TYPE",
+        "CONFORMANCE_",
+        "EXTRA_",
+        "FRAME_",
+        "PROFILE_",
+        "RELAY_STATE_TYPE",
+        "REPLY_UNEXPECTED",
+        "SCALER_UNIT_INVALID",
+        "SELECTIVE_ACCESS_",
+        "WRAPPER_",
+    ),
+    dlms_errors.AssociationRejected: ("ASSOCIATION_",),
+    dlms_errors.ServiceError: (
+        "ACCESS_",
+        "ACTION_",
+        "CONFIRMED_SERVICE_",
+        "DATA_ACCESS_",
+        "EXCEPTION_",
+        "SERVICE_",
+    ),
+    dlms_errors.SecurityError: (
+        "CIPHER",
+        "CONTEXT_MISMATCH",
+        "COUNTER_",
+        "HLS_",
+        "MECHANISM_MISMATCH",
+        "NOT_CIPHERED",
+        "REPLY_NOT_CIPHERED",
+        "SECURITY_",
+        "SYSTEM_TITLE_",
+        "TAG_",
+    ),
+    dlms_errors.LocalProtocolError: (
+        "AUTHENTICATION_NOT_SUPPORTED",
+        "CARRIER",
+        "CLOCK_NAIVE",
+        "COUNTERS_",
+        "KEY_LENGTH",
+        "LAYOUT_INVALID",
+        "LOCAL_",
+        "REQUEST_TOO_LARGE",
+        "SCALER_UNIT",
+        "STATE",
+    ),
+}
 _UNKNOWN = ("internal", "See the log of the worker at this time.")
 
 
@@ -106,7 +157,9 @@ def explain(code: str) -> Explanation:
     """What a code means to an operator; an unknown one is `internal`."""
     if code in _OWN:
         return Explanation(code, *_OWN[code])
-    found = _CLASSES.get(code) or next((cls for start, cls in _PREFIXES if code.startswith(start)), None)
+    found = _CLASSES.get(code) or next(
+        (cls for cls, starts in _FINER.items() if code.startswith(starts)), None
+    )
     if found is None:
         return Explanation(code, *_UNKNOWN)
     return Explanation(code, found.cause_class, found.hint or _UNKNOWN[1])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from functools import cached_property
 from typing import Any
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from meters.hints import explain
 
@@ -34,6 +37,13 @@ class BigTableAdmin(admin.ModelAdmin):
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 200
+    show_facets = admin.ShowFacets.NEVER
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        title = {"title": capfirst(self.opts.verbose_name_plural)}
+        return super().changelist_view(request, title | (extra_context or {}))
 
     class Media:
         css = {"all": ("meters/admin.css",)}
@@ -57,6 +67,16 @@ class ReadOnlyAdmin(BigTableAdmin):
 def badge(text: str, look: str, title: str = "") -> SafeString:
     """`look`: good | bad | warn | busy | plain."""
     return format_html('<span class="badge badge-{}" title="{}">{}</span>', look, title, text)
+
+
+def short_time(moment: dt.datetime | None) -> SafeString | str:
+    """The time of today, the date of other days; all of it under the pointer."""
+    if moment is None:
+        return "-"
+    moment = moment.astimezone(dt.UTC)
+    today = moment.date() == timezone.now().date()
+    text = f"{moment:%H:%M:%S}" if today else f"{moment:%Y-%m-%d}"
+    return format_html('<span title="{}">{}</span>', f"{moment:%Y-%m-%d %H:%M:%S} UTC", text)
 
 
 def error_badge(code: str, detail: str = "") -> SafeString | str:

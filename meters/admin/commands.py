@@ -8,8 +8,9 @@ from typing import Any
 from django.contrib import admin
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
-from meters.admin.base import ReadOnlyAdmin, badge, error_badge
+from meters.admin.base import ReadOnlyAdmin, badge, error_badge, short_time
 from meters.hints import explain
 from meters.models import Command
 
@@ -36,15 +37,16 @@ def shown_json(value: Any) -> SafeString | str:
 @admin.register(Command)
 class CommandAdmin(ReadOnlyAdmin):
     list_display = (
-        "created_at",
+        "ordered",
         "meter",
         "kind",
         "shown_state",
         "shown_error",
-        "requested_by",
-        "reason",
-        "finished_at",
+        "by",
+        "shown_reason",
+        "took",
     )
+    list_display_links = ("ordered", "kind")
     list_select_related = ("meter", "requested_by")
     list_filter = ("state", "kind")
     search_fields = ("meter__serial__startswith",)
@@ -66,6 +68,24 @@ class CommandAdmin(ReadOnlyAdmin):
     @admin.display(description="error")
     def shown_error(self, command: Command) -> SafeString | str:
         return error_badge(command.error_code, command.error_detail)
+
+    @admin.display(description="ordered")
+    def ordered(self, command: Command) -> SafeString | str:
+        return short_time(command.created_at)
+
+    @admin.display(description="by")
+    def by(self, command: Command) -> str:
+        return command.requested_by.get_username() if command.requested_by else "system"
+
+    @admin.display(description="reason")
+    def shown_reason(self, command: Command) -> SafeString | str:
+        return format_html('<span title="{}">{}</span>', command.reason, Truncator(command.reason).chars(24))
+
+    @admin.display(description="took")
+    def took(self, command: Command) -> str:
+        if command.finished_at is None:
+            return "-"
+        return f"{(command.finished_at - command.created_at).total_seconds():.1f} s"
 
     @admin.display(description="error")
     def error(self, command: Command) -> SafeString | str:

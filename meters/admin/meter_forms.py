@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.text import capfirst
 
 from meters.credentials import parse_secret
 from meters.errors import Invalid
@@ -19,7 +20,7 @@ class SecretField(forms.CharField):
 
     def __init__(self, kind: Credential.Kind) -> None:
         widget = forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password", "size": 40})
-        super().__init__(required=False, label=kind.label, strip=False, widget=widget)
+        super().__init__(required=False, label=capfirst(kind.label), strip=False, widget=widget)
 
 
 class MeterForm(forms.ModelForm):

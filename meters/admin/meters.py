@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from meters.admin.base import BigTableAdmin, badge, error_badge
+from meters.admin.base import BigTableAdmin, badge, error_badge, short_time
 from meters.admin.links import presence_badge
 from meters.admin.meter_forms import SECRET_FIELDS, MeterForm
 from meters.admin.orders import ORDERS, confirmation, order_view
@@ -65,7 +65,7 @@ class LastErrorFilter(admin.SimpleListFilter):
 class MeterAdmin(BigTableAdmin):
     form = MeterForm
     change_form_template = "admin/meters/meter/change_form.html"
-    list_display = ("serial", "meter_type", "state", "presence", "shown_error", "last_ok_at", "relay")
+    list_display = ("serial", "meter_type", "state", "presence", "shown_error", "last_ok", "relay")
     list_select_related = ("meter_type", "link")
     list_filter = ("state", PresenceFilter, LastErrorFilter, "meter_type")
     search_fields = ("serial__startswith", "system_title__startswith")
@@ -84,6 +84,10 @@ class MeterAdmin(BigTableAdmin):
     def shown_error(self, meter: Meter) -> SafeString | str:
         return error_badge(meter.last_error_code, meter.last_error_detail)
 
+    @admin.display(description="last good")
+    def last_ok(self, meter: Meter) -> SafeString | str:
+        return short_time(meter.last_ok_at)
+
     @admin.display(description="relay")
     def relay(self, meter: Meter) -> SafeString | str:
         return relay_badge(meter)
@@ -99,6 +103,13 @@ class MeterAdmin(BigTableAdmin):
         if obj is None or self.has_change_permission(request, obj):
             sections.append(("For the audit", {"fields": ["reason"]}))
         return sections
+
+    def get_form(self, request: HttpRequest, obj: Meter | None = None, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, **kwargs)
+        if "meter_type" in form.base_fields:
+            widget = form.base_fields["meter_type"].widget
+            widget.can_add_related = widget.can_change_related = widget.can_delete_related = False
+        return form
 
     def get_readonly_fields(self, request: HttpRequest, obj: Meter | None = None) -> tuple[str, ...]:
         return ("serial",) if obj is not None else ()

@@ -34,6 +34,7 @@ class MeterTypeForm(forms.ModelForm):
     class Meta:
         model = MeterType
         fields = "__all__"  # noqa: DJ007 all of a type is edited here, and nothing in it is secret
+        widgets = {"description": forms.Textarea(attrs={"rows": 2, "cols": 60})}
         field_classes = {
             "event_log": LogicalNameField,
             "disconnect_control": LogicalNameField,
@@ -55,7 +56,12 @@ class TypeRegisterForm(forms.ModelForm):
 
 
 class AssociationForm(forms.ModelForm):
-    purposes = forms.MultipleChoiceField(choices=Purpose, widget=forms.CheckboxSelectMultiple, required=False)
+    purposes = forms.MultipleChoiceField(
+        choices=[(purpose.value, purpose.value) for purpose in Purpose],
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text="; ".join(f"{purpose.value}: {purpose.label}" for purpose in Purpose),
+    )
 
     class Meta:
         model = Association
@@ -72,6 +78,8 @@ class TypeRegisterInline(admin.TabularInline):
     model = TypeRegister
     form = TypeRegisterForm
     extra = 0
+    verbose_name = "register"
+    verbose_name_plural = "registers of the instantaneous set"
 
 
 @admin.register(MeterType)
@@ -82,8 +90,9 @@ class MeterTypeAdmin(BigTableAdmin):
     inlines = (AssociationInline, TypeRegisterInline)
     fieldsets = (
         (None, {"fields": ("name", "manufacturer", "description")}),
-        ("Dialog", {"fields": ("server_address", "max_pdu_bytes", "response_timeout_s")}),
+        ("Dialog", {"fields": ("server_address", "max_pdu_bytes", "response_timeout_s", "request_pause_s")}),
         ("Clock", {"fields": ("time_zone", "deviation_inverted")}),
+        ("Profiles", {"fields": ("null_data_repeats",)}),
         ("Objects", {"fields": ("event_log", "disconnect_control", "invocation_counter")}),
     )
 

@@ -352,7 +352,9 @@ def test_meter_type_logical_names_take_one_form_and_changes_are_audited(
 ) -> None:
     page = f"/admin/meters/metertype/{meter_type.pk}/change/"
     form = admin_client.get(page).context["adminform"].form
-    body = {name: form.initial.get(name) or "" for name in form.fields} | {"event_log": "0-0:99.98.1*255"}
+    known = {name: form.initial.get(name) for name in form.fields}
+    body = {name: "" if value is None else value for name, value in known.items()}
+    body["event_log"] = "0-0:99.98.1*255"
     for prefix in ("associations", "registers"):
         body |= {f"{prefix}-TOTAL_FORMS": 0, f"{prefix}-INITIAL_FORMS": 0}
     del body["deviation_inverted"]
