@@ -88,10 +88,12 @@ class Sides:
         return run
 
 
-def measure(name: str, sides: Sides, runs: int, server: str) -> Iterator[Figure]:
+def measure(
+    name: str, sides: Sides, runs: int, server: str, own_dialogs: int = OWN_DIALOGS
+) -> Iterator[Figure]:
     sides.compare()
     ours, theirs = in_turn(
-        runs, sides.run_of(sides.own, OWN_DIALOGS), sides.run_of(sides.gurux, GURUX_DIALOGS)
+        runs, sides.run_of(sides.own, own_dialogs), sides.run_of(sides.gurux, GURUX_DIALOGS)
     )
     facts = {"work": WORK, "round_trips": sides.round_trips["ours"], "server": server}
     yield Figure(
@@ -115,6 +117,6 @@ def dialog() -> Iterator[Figure]:
         yield from measure("dialog.cpu_ms", sides, RUNS, "our simulator")
     with listening("bench.gurux_meter", ["PORT"]) as port:
         sides = Sides(port, gurux_meter.GUEK, gurux_meter.GAK, counter_restarts=True)
-        yield from measure(
-            "dialog.cpu_ms.gurux_server", sides, RUNS_SLOW_SERVER, "gurux-dlms 1.0.203 Python server"
-        )
+        server = "gurux-dlms 1.0.203 Python server"
+        runs, dialogs = RUNS_SLOW_SERVER, OWN_DIALOGS_SLOW_SERVER
+        yield from measure("dialog.cpu_ms.gurux_server", sides, runs, server, dialogs)

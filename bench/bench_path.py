@@ -1,4 +1,4 @@
-"""The whole path on this machine: due rows, beat, worker, Redis, gateway, meters and back, ingest, PostgreSQL.
+"""The whole path on this machine: due rows, beat, worker, Redis, gateway, meters, back, ingest, PostgreSQL.
 
 Every part is a real process, the simulated fleet one more.
 """
