@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -12,6 +13,16 @@ from urllib.parse import urlsplit
 
 #: exit status of a process that stops because of a setting
 EXIT_SETTING: Final = 2
+_FLAGS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 _LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _NODE_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 #: header and the largest payload of a wrapper frame
@@ -31,6 +42,8 @@ class Config:
     redis_url: str = field(repr=False)
     host: str = "127.0.0.1"
     port: int = 4059
+    #: several nodes of one host share the port, the kernel spreads the meters over them
+    reuse_port: bool = False
     node_name: str = ""
     node_ttl_s: float = 10.0
     max_links: int = 20_000
@@ -46,7 +59,8 @@ class Config:
 
     def name_on(self, port: int) -> str:
         """The node's name, where it listens on `port`."""
-        return self.node_name or f"{socket.gethostname()}:{port}"
+        shared = f":{os.getpid()}" if self.reuse_port else ""
+        return self.node_name or f"{socket.gethostname()}:{port}{shared}"
 
 
 class _Reader:
@@ -55,6 +69,12 @@ class _Reader:
 
     def text(self, name: str, default: str) -> str:
         return self._env.get(name, "").strip() or default
+
+    def flag(self, name: str, default: bool) -> bool:
+        raw = self.text(name, str(default)).lower()
+        if raw not in _FLAGS:
+            raise SettingError(name, f"must be true or false, not {raw!r}")
+        return _FLAGS[raw]
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         raw = self.text(name, str(default))
@@ -103,6 +123,7 @@ def read_config(env: Mapping[str, str]) -> Config:
         redis_url=read.redis_url("REDIS_URL"),
         host=read.text("HES_GATEWAY_HOST", "127.0.0.1"),
         port=read.whole("HES_GATEWAY_PORT", 4059, 0, 65_535),
+        reuse_port=read.flag("HES_GATEWAY_REUSE_PORT", False),
         node_name=node_name,
         node_ttl_s=read.seconds("HES_NODE_TTL_S", 10, low=0.5, high=3600),
         max_links=read.whole("HES_GATEWAY_MAX_LINKS", 20_000, 1, 1_000_000),

@@ -70,7 +70,12 @@ class Node:
         config = self.config
         try:
             server = await self.loop.create_server(
-                lambda: MeterLink(self), config.host, config.port, backlog=BACKLOG, start_serving=False
+                lambda: MeterLink(self),
+                config.host,
+                config.port,
+                backlog=BACKLOG,
+                reuse_port=config.reuse_port,
+                start_serving=False,
             )
         except OSError as error:
             raise SettingError(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 import pytest
+import redis
 
+from dlms.framing.wrapper import encode_frame
+from gateway import wire
 from gateway.config import Config, SettingError, read_config
+from hes.supervisor import Child
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -29,6 +36,7 @@ def run_gateway(**env: str) -> subprocess.CompletedProcess[str]:
         ("REDIS_URL", "redis://:secret-word@host:port"),
         ("HES_GATEWAY_PORT", "70000"),
         ("HES_GATEWAY_PORT", "four"),
+        ("HES_GATEWAY_REUSE_PORT", "perhaps"),
         ("HES_NODE_NAME", "two words"),
         ("HES_NODE_TTL_S", "0"),
         ("HES_GATEWAY_MAX_LINKS", "1.5"),
@@ -102,3 +110,34 @@ def test_wire_loads_nothing_of_the_gateway_beside_itself():
     modules = loaded_by("import gateway.wire")
     assert {name for name in modules if name.startswith("gateway")} == {"gateway", "gateway.wire"}
     assert not {"asyncio", "redis", "dlms"} & modules
+
+
+def test_nodes_that_share_a_port_both_get_meters(
+    live_redis: redis.Redis, start_process: Callable[..., Child], free_port: int
+) -> None:
+    """What a process manager's count does: the same command line and environment twice."""
+    for _ in range(2):
+        start_process(
+            "gateway",
+            sys.executable,
+            "-m",
+            "gateway",
+            HES_GATEWAY_PORT=str(free_port),
+            HES_GATEWAY_REUSE_PORT="true",
+        )
+    deadline = time.monotonic() + 20
+    while live_redis.scard(wire.NODES_SET) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.2)
+    identities = [f"M{number}" for number in range(40)]
+    with contextlib.ExitStack() as open_ones:
+        for identity in identities:
+            link = open_ones.enter_context(socket.create_connection(("127.0.0.1", free_port), timeout=5))
+            link.sendall(encode_frame(1, 0, b"HES1 " + identity.encode()))
+        while live_redis.exists(*map(wire.link_key, identities)) < len(identities):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        links = [wire.decode_link(live_redis.get(wire.link_key(identity))) for identity in identities]
+    assert len({link.incarnation for link in links}) == 2
+    assert len({link.node for link in links}) == 2
