@@ -37,6 +37,8 @@ class MeterTypeSerializer(serializers.ModelSerializer):
             "time_zone",
             "deviation_inverted",
             "null_data_repeats",
+            "request_pause_s",
+            "null_data_repeats",
             "max_pdu_bytes",
             "request_pause_s",
             "response_timeout_s",

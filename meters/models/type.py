@@ -36,6 +36,15 @@ class MeterType(models.Model):
     deviation_inverted = models.BooleanField(
         default=False, help_text="The maker sends the deviation with the opposite sign."
     )
+    null_data_repeats = models.BooleanField(
+        default=False,
+        help_text="In profiles, null-data in a channel means the value of the row before; otherwise: no value.",
+    )
+    request_pause_s = models.FloatField(
+        default=0.0,
+        validators=[MinValueValidator(0.0), MaxValueValidator(10.0)],
+        help_text="Wait this long before each request, for meters that miss one that comes at once.",
+    )
     max_pdu_bytes = models.PositiveIntegerField(
         default=65535,
         validators=[MinValueValidator(64), MaxValueValidator(65535)],
