@@ -115,12 +115,8 @@ _RAW: dict[int, int] = {
     DataType.DATE: 5,
     DataType.TIME: 4,
 }
-#: Octets after the tag of the types that always take the same; the profile reader uses it.
-FIXED_OCTETS: dict[int, int] = (
-    {int(tag): codec.size for tag, codec in _NUMBERS.items()}
-    | {int(tag): size for tag, size in _RAW.items()}
-    | {DataType.NULL_DATA: 0, DataType.DONT_CARE: 0, DataType.BOOLEAN: 1}
-)
+_FLOATS = frozenset({int(DataType.FLOAT32), int(DataType.FLOAT64)})
+_NESTED = frozenset({int(DataType.ARRAY), int(DataType.STRUCTURE), int(DataType.COMPACT_ARRAY)})
 _TYPES: dict[int, DataType] = {int(member): member for member in DataType}
 _NULL = Data(DataType.NULL_DATA, None)
 
@@ -178,11 +174,11 @@ class _Reader:
         if offset >= len(self.buf):
             _truncated("a type tag is missing")
         tag = self.buf[offset]
-        if tag == DataType.STRUCTURE or tag == DataType.ARRAY:
-            return self._sequence(_TYPES[tag], offset + 1, depth)
+        if tag not in _NESTED:
+            return self.content(tag, offset + 1)
         if tag == DataType.COMPACT_ARRAY:
             return self._compact_array(offset + 1, depth)
-        return self.content(tag, offset + 1)
+        return self._sequence(_TYPES[tag], offset + 1, depth)
 
     def _sequence(self, kind: DataType, offset: int, depth: int) -> tuple[Data, int]:
         if depth >= MAX_DEPTH:
@@ -208,9 +204,7 @@ class _Reader:
         size = _RAW.get(tag)
         if size is not None:
             octets = self.take(offset, size)
-            return Data(
-                _TYPES[tag], Float(octets) if size in (4, 8) and tag != DataType.TIME else octets
-            ), offset + size
+            return Data(_TYPES[tag], Float(octets) if tag in _FLOATS else octets), offset + size
         if tag == DataType.NULL_DATA:
             return _NULL, offset
         if tag == DataType.BOOLEAN:

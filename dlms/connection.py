@@ -10,33 +10,30 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NoReturn
 
 from dlms import security
 from dlms.acse import Aare, Aarq, Rlre, Rlrq
+from dlms.counters import Counters
 from dlms.enums import (
-    AcseServiceProviderDiagnostic,
     AcseServiceUserDiagnostic,
     ApduTag,
     ApplicationContext,
     AssociationResult,
     Authentication,
     Conformance,
-    ServiceErrorCode,
 )
 from dlms.errors import (
-    AssociationRejected,
     DlmsError,
-    InvocationCounterError,
     LocalProtocolError,
     RemoteProtocolError,
     SecurityError,
     ServiceError,
 )
 from dlms.framing import wrapper
+from dlms.refusals import exception_error, initiate_rejected, rejected
 from dlms.xdlms.exception import ExceptionResponse
 from dlms.xdlms.initiate import ConfirmedServiceError, InitiateRequest, InitiateResponse
 
@@ -128,41 +125,6 @@ class Settings:
     conformance: int = CONFORMANCE
 
 
-class Counters:
-    """Our invocation counters for one key: blocks reserved beforehand, each number given out once."""
-
-    __slots__ = ("_blocks",)
-
-    def __init__(self, start: int = 0, count: int = 0) -> None:
-        self._blocks: deque[tuple[int, int]] = deque()
-        if count:
-            self.extend(start, count)
-
-    @property
-    def remaining(self) -> int:
-        return sum(end - start for start, end in self._blocks)
-
-    def extend(self, start: int, count: int) -> None:
-        """Add a reserved block; it must lie above all before it."""
-        floor = self._blocks[-1][1] if self._blocks else 0
-        if count < 1 or start < floor or start + count > 1 << 32:
-            raise LocalProtocolError(f"counters {start}+{count} after {floor}", code="COUNTERS_INVALID")
-        self._blocks.append((start, start + count))
-
-    def take(self) -> int:
-        """The next counter. Raises LocalProtocolError (COUNTERS_EXHAUSTED) before anything is sent."""
-        if not self._blocks:
-            raise LocalProtocolError(
-                "the reserved invocation counters are used up", code="COUNTERS_EXHAUSTED"
-            )
-        start, end = self._blocks[0]
-        if start + 1 == end:
-            self._blocks.popleft()
-        else:
-            self._blocks[0] = (start + 1, end)
-        return start
-
-
 @dataclass(frozen=True, slots=True)
 class Negotiated:
     """What the AARE agreed to. `server_max_receive_pdu_size` 0: no limit."""
@@ -245,10 +207,10 @@ class Connection:
         if apdu[0] == ApduTag.EXCEPTION_RESPONSE:
             raise exception_error(ExceptionResponse.decode(apdu), associating=True)
         if apdu[0] == ApduTag.CONFIRMED_SERVICE_ERROR:
-            raise _initiate_rejected(apdu, AssociationResult.REJECTED_PERMANENT, None)
+            raise initiate_rejected(apdu, AssociationResult.REJECTED_PERMANENT, None)
         aare = Aare.decode(apdu)
         if aare.result != AssociationResult.ACCEPTED:
-            raise _rejected(aare)
+            raise rejected(aare)
         self._check_context(aare)
         self._learn_system_title(aare.responding_ap_title)
         self._take_initiate_response(aare)
@@ -256,7 +218,7 @@ class Connection:
             self._take_challenge(aare)
             self._step(State.AUTHENTICATING)
         elif aare.diagnostic == AcseServiceUserDiagnostic.AUTHENTICATION_REQUIRED:
-            raise _rejected(aare)
+            raise rejected(aare)
         else:
             self._step(State.ASSOCIATED)
         return aare
@@ -452,7 +414,7 @@ class Connection:
             self.negotiated = Negotiated(self.settings.conformance, 0)
             return
         if information[0] == ApduTag.CONFIRMED_SERVICE_ERROR:
-            raise _initiate_rejected(information, aare.result, aare.diagnostic)
+            raise initiate_rejected(information, aare.result, aare.diagnostic)
         response = InitiateResponse.decode(information)
         self.negotiated = Negotiated(response.conformance, response.server_max_receive_pdu_size)
 
@@ -479,46 +441,10 @@ def _keys_of(settings: Settings) -> security.Keys | None:
     return security.Keys(settings.encryption_key, settings.authentication_key)
 
 
-def _rejected(aare: Aare) -> AssociationRejected:
-    """The AARE's refusal, with a code for each diagnostic: ASSOCIATION_AUTHENTICATION_FAILURE, ..."""
-    names = AcseServiceUserDiagnostic if aare.diagnostic_source == 1 else AcseServiceProviderDiagnostic
-    try:
-        name = names(aare.diagnostic).name
-    except ValueError:
-        name = "NULL"
-    code = "ASSOCIATION_REJECTED" if name == "NULL" else f"ASSOCIATION_{name}"
-    detail = f"result {aare.result}, diagnostic {aare.diagnostic_source}/{aare.diagnostic}"
-    information = aare.user_information or b""
-    if information[:1] == bytes((ApduTag.CONFIRMED_SERVICE_ERROR,)):
-        detail += f", initiate error {information[1:4].hex()}"
-    error = AssociationRejected(aare.result, aare.diagnostic, detail, code=code)
-    error.retryable = aare.result == AssociationResult.REJECTED_TRANSIENT
-    return error
-
-
-def _initiate_rejected(apdu: bytes, result: int, diagnostic: int | None) -> AssociationRejected:
-    error = ConfirmedServiceError.decode(apdu)
-    detail = f"service {error.service}, category {error.category}, value {error.value}"
-    return AssociationRejected(result, diagnostic, detail, code="ASSOCIATION_INITIATE_ERROR")
-
-
-def exception_error(response: ExceptionResponse, associating: bool = False) -> DlmsError:
-    """The error that an exception-response means."""
-    detail = f"state-error {response.state_error}, service-error {response.service_error}"
-    if response.service_error == ServiceErrorCode.INVOCATION_COUNTER_ERROR:
-        return InvocationCounterError(detail, expected=response.expected_counter)
-    if response.service_error == ServiceErrorCode.DECIPHERING_ERROR:
-        return SecurityError(detail, code="EXCEPTION_DECIPHERING_ERROR")
-    try:
-        code = f"EXCEPTION_{ServiceErrorCode(response.service_error).name}"
-    except ValueError:
-        code = "EXCEPTION_UNKNOWN"
-    if associating:
-        return AssociationRejected(AssociationResult.REJECTED_PERMANENT, None, detail, code=code)
-    return ServiceError(None, detail, code=code)
-
-
 def fail(connection: Connection, detail: str, code: str) -> NoReturn:
     """The meter broke the rules inside a verified reply: the connection is dead."""
     connection.state = State.DEAD
     raise RemoteProtocolError(detail, code=code)
+
+
+__all__ = ["CONFORMANCE", "TRANSITIONS", "Connection", "Counters", "Negotiated", "Settings", "State", "fail"]

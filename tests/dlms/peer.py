@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from dlms import axdr, security, xdlms
+from dlms import axdr, client, obis, security, xdlms
 from dlms.acse import Aare, Aarq, Rlre, Rlrq
+from dlms.connection import Connection, Counters, Settings
 from dlms.effects import Dialog, Receive, Send
-from dlms.enums import ApduTag
+from dlms.enums import ApduTag, Authentication
 from dlms.framing.wrapper import decode_frame, encode_frame
 from dlms.xdlms.action import ActionRequestNormal, ActionResponseNormal
 from dlms.xdlms.get import GetRequestNext, GetRequestNormal, GetResponseBlock, GetResponseNormal
@@ -20,6 +21,19 @@ EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))
 CLIENT_TITLE = b"HES\x00\x00\x00\x00\x01"
 METER_TITLE = b"MTR\x00\x00\x00\x00\x07"
 CHALLENGE = b"StoC-challenge"
+
+
+ENERGY = (3, obis.parse("1-0:1.8.0"), 2)
+LOWEST = Settings(16)
+LLS = Settings(32, authentication=Authentication.LLS, password=b"12345678")
+HLS = Settings(
+    1,
+    authentication=Authentication.HLS_GMAC,
+    ciphered=True,
+    client_system_title=CLIENT_TITLE,
+    encryption_key=EK,
+    authentication_key=AK,
+)
 
 
 class Peer:
@@ -148,3 +162,19 @@ def carry(dialog: Dialog[T], peer: Peer) -> T:
             waiting.extend(peer.answer(effect.frame))
         elif isinstance(effect, Receive):
             answer = waiting.pop(0)
+
+
+def fresh(settings: Settings = HLS, received: int | None = None) -> Connection:
+    return Connection(settings, Counters(1000, 100), received)
+
+
+def hls_peer() -> Peer:
+    peer = Peer(ciphered=True, mechanism=5)
+    peer.values[ENERGY] = b"\x06\x00\x00\x00\x2a"
+    return peer
+
+
+def associated(peer: Peer, settings: Settings = HLS) -> Connection:
+    conn = fresh(settings)
+    carry(client.associate(conn), peer)
+    return conn

@@ -18,10 +18,8 @@ from dlms.profile import Column, Layout
 from dlms.xdlms.access import CaptureObject, Range
 from dlms.xdlms.get import GetRequestNext, GetRequestNormal
 from tests.dlms import strategies
-from tests.dlms.peer import Peer, carry
-from tests.dlms.test_connection import HLS
+from tests.dlms.peer import ENERGY, HLS, Peer, carry
 
-ENERGY = (3, obis.parse("1-0:1.8.0"), 2)
 PROFILE = obis.parse("1-0:99.1.0")
 CLOCK = obis.parse("0-0:1.0.0")
 RELAY = obis.parse("0-0:96.3.10")
