@@ -1,8 +1,9 @@
 """What a dialog asks of whoever carries it. Owns the effects; must not know sockets, event loops or Redis.
 
-A dialog is a generator: it yields effects and is sent the answer of each. `Send` and `Pause` are answered with
-`None`, `Receive` with one whole frame (framing included). The same dialog runs under asyncio, in a plain loop, and
-against a peer in memory. The carrier ends a dialog early by closing it or by throwing its own error into it.
+A dialog is a generator: it yields effects and is sent the answer of each. `Send` and `Pause` are answered
+with `None`, `Receive` with one whole frame (framing included). The same dialog runs under asyncio, in a plain
+loop, and against a peer in memory. The carrier ends a dialog early by closing it or by throwing its own error
+into it.
 """
 
 from __future__ import annotations
