@@ -38,7 +38,8 @@ class MeterType(models.Model):
     )
     null_data_repeats = models.BooleanField(
         default=False,
-        help_text="In profiles, null-data in a channel means the value of the row before; otherwise: no value.",
+        help_text="In profiles, null-data in a channel means the value of the row before; "
+        "otherwise: no value.",
     )
     request_pause_s = models.FloatField(
         default=0.0,
