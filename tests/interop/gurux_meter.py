@@ -202,13 +202,19 @@ class GuruxMeter(GXDLMSSecureServer):
                 reply.setUInt8(1)
                 reply.setUInt8(0)
                 _GXCommon.setData(self.settings, reply, DataType.OCTET_STRING, proof)
-        if error != ErrorCode.OK:
+        else:
+            error = self.invoke(class_id, bytes(name), method)
+        if error != ErrorCode.OK or not reply:
             reply.setUInt8(0)
         GXDLMS.getLNPdu(
             GXDLMSLNParameters(self.settings, invoke, Command.METHOD_RESPONSE, 1, None, reply, error),
             self.replyData,
         )
         return GXDLMS.getWrapperFrame(self.settings, cmd, self.replyData)
+
+    def invoke(self, class_id, name, method):
+        """A method that returns nothing."""
+        return ErrorCode.READ_WRITE_DENIED
 
     def _prove(self, answer):
         """Check f(StoC) and give f(CtoS), both by gurux's GXSecure."""
