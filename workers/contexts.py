@@ -44,7 +44,9 @@ class TypeContext:
     type_id: int
     max_pdu_bytes: int
     response_timeout_s: float
+    request_pause_s: float
     deviation_inverted: bool
+    null_data_repeats: bool
     associations: tuple[Association, ...]
     registers: tuple[Register, ...]
     event_log: bytes
@@ -151,7 +153,9 @@ def _load_types(type_ids: set[int]) -> dict[int, tuple[TypeContext, MeterType]]:
                 type_id=row.pk,
                 max_pdu_bytes=row.max_pdu_bytes,
                 response_timeout_s=row.response_timeout_s,
+                request_pause_s=row.request_pause_s,
                 deviation_inverted=row.deviation_inverted,
+                null_data_repeats=row.null_data_repeats,
                 associations=tuple(row.associations.all()),
                 registers=tuple(
                     Register(r.pk, r.class_id, obis.parse(r.logical_name), r.attribute, r.scaler, r.unit)

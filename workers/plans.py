@@ -109,7 +109,9 @@ def known_profiles(requests: list[tuple[MeterContext, bytes]]) -> list[KnownProf
     answers: list[KnownProfile | None] = []
     for context, name in requests:
         layout_id = found.get((context.meter_id, obis.to_text(name)))
-        answers.append(None if layout_id is None else _known(layout_id, context))
+        known = None if layout_id is None else _known(layout_id, context)
+        fits = known is not None and _repeats_as_told(known.layout, context)
+        answers.append(known if fits else None)
     return answers
 
 
@@ -129,9 +131,15 @@ def find_layout(request: LayoutRequest) -> KnownProfile | None:
         .order_by("-version")
     )
     for row in candidates:
-        if [(c.class_id, c.logical_name, c.attribute, c.data_index) for c in row.columns.all()] == wanted:
+        held = [(c.class_id, c.logical_name, c.attribute, c.data_index) for c in row.columns.all()]
+        if held == wanted and _repeats_as_told(_known(row.pk, request.context).layout, request.context):
             return _note(request, row.pk)
     return None
+
+
+def _repeats_as_told(layout: profile.Layout, context: MeterContext) -> bool:
+    """Whether null-data means in this layout what the type says now; layouts never change."""
+    return all(column.null_repeats == context.type.null_data_repeats for column in layout.channels)
 
 
 def provisional_layout(request: LayoutRequest) -> profile.Layout:
@@ -157,7 +165,12 @@ def create_layout(
         request.context.type.type_id,
         obis.to_text(request.logical_name),
         request.capture_period_s,
-        layouts.columns_from(request.captured, scaler_units, codings),
+        layouts.columns_from(
+            request.captured,
+            scaler_units,
+            codings,
+            null_repeats=request.context.type.null_data_repeats,
+        ),
     )
     return _note(request, row.pk)
 

@@ -16,7 +16,7 @@ import structlog
 from django.conf import settings
 
 from dlms import axdr, client, clock, obis, profile
-from dlms.axdr import Data
+from dlms.axdr import CompactArray, Data
 from dlms.enums import DataType
 from dlms.errors import DlmsError, RemoteProtocolError, ServiceError
 from dlms.profile import NO_TIME
@@ -34,19 +34,22 @@ log = structlog.get_logger()
 NO_UNIT = 255
 #: The rows have another number of columns than the layout (`dlms.profile`).
 LAYOUT_MISMATCH = "PROFILE_COLUMNS"
+SCALER_UNIT_INVALID = "SCALER_UNIT_INVALID"
 #: How far back rows are looked at to learn the types of a profile's columns.
 TYPE_PROBE_DAYS = (1, 31)
 CLOCK = bytes((0, 0, 1, 0, 0, 255))
-#: classes whose attribute 2 is scaled by their attribute 3 (Register, Extended register), and Demand
-#: register's 4
-SCALER_ATTRIBUTE = {3: 3, 4: 3, 5: 4}
+#: class -> attributes that its scaler_unit is of: Register, Extended register, Demand register
+SCALED_ATTRIBUTES = {3: (2,), 4: (2,), 5: (2, 3)}
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileResult:
-    """`rows` rows of layout `layout_id`, captured from `first` to `last` (None where there was no row)."""
+    """`rows` rows of layout `layout_id`, captured from `first` to `last` (None where there was no row).
 
-    layout_id: int
+    No layout: the profile is empty, and which types its columns have is not known yet.
+    """
+
+    layout_id: int | None
     rows: int
     first: dt.datetime | None
     last: dt.datetime | None
@@ -56,7 +59,10 @@ async def read_profile(
     session: Session, logical_name: bytes, start: dt.datetime, end: dt.datetime, origin: str
 ) -> ProfileResult:
     """Read [start, end] of a profile and put its rows on the stream."""
-    known, table = await _profile_table(session, logical_name, start, end)
+    found = await _profile_table(session, logical_name, start, end)
+    if found is None:
+        return ProfileResult(None, 0, None, None)
+    known, table = found
     rows = len(table.captured_at)
     if rows:
         entry = entries.ProfileEntry.from_table(
@@ -79,8 +85,12 @@ async def read_profile(
 async def read_events(session: Session, start: dt.datetime, end: dt.datetime, origin: str) -> int:
     """Read [start, end] of the type's standard event log; returns how many entries it held."""
     log = session.context.type.event_log
-    _, table = await _profile_table(session, log, start, end)
-    records = entries.event_records(table)
+    found = await _profile_table(session, log, start, end)
+    if found is None:
+        return 0
+    known, table = found
+    names = [column.capture_object.logical_name for column in known.layout.channels]
+    records = entries.event_records(table, next((n for n, name in enumerate(names) if _is_code(name)), 0))
     if records:
         await _publish(
             session,
@@ -160,57 +170,92 @@ async def read_clock(session: Session) -> tuple[dt.datetime, float, int]:
     return now.utc, round(now.utc.timestamp() - (asked + answered) / 2, 3), now.status
 
 
+def _is_code(logical_name: bytes) -> bool:
+    """Event codes are 0-b:96.11.x (object identification system of the Blue Book)."""
+    return logical_name[0] == 0 and logical_name[2:4] == bytes((96, 11))
+
+
 async def _profile_table(
     session: Session, logical_name: bytes, start: dt.datetime, end: dt.datetime
-) -> tuple[KnownProfile, profile.Table]:
+) -> tuple[KnownProfile, profile.Table] | None:
+    """The rows and their layout; None for an empty profile whose layout is not known."""
     assert session.connection is not None
     known = await session.runner.known_profile((session.context, logical_name))
     fresh = known is None
     if known is None:
-        known = await _learn_layout(session, logical_name)
+        known = await _learn_layout(session, logical_name, start, end)
+    if known is None:
+        return None
     try:
         return known, await session.run(client.read_profile(session.connection, known.layout, start, end))
     except DlmsError as error:
         if error.code != LAYOUT_MISMATCH or fresh:
             raise
     # The meter's capture_objects were changed since they were read.
-    known = await _learn_layout(session, logical_name)
+    known = await _learn_layout(session, logical_name, start, end)
+    if known is None:
+        return None
     return known, await session.run(client.read_profile(session.connection, known.layout, start, end))
 
 
-async def _learn_layout(session: Session, logical_name: bytes) -> KnownProfile:
-    """Ask the meter what its profile captures; scalers and units only where no meter of the type told them
-    yet."""
+async def _learn_layout(
+    session: Session, logical_name: bytes, start: dt.datetime, end: dt.datetime
+) -> KnownProfile | None:
+    """Ask the meter what its profile captures; types, scalers and units only where no meter of the type told
+    them yet. None where there is no row to learn the types from: a layout is for all meters of the type and
+    for ever."""
     assert session.connection is not None
     captured = await session.run(client.read_capture_objects(session.connection, logical_name))
-    period = (await session.run(client.get(session.connection, 7, logical_name, 4))).value
-    period_s = period if isinstance(period, int) else 0
-    request = plans.LayoutRequest(session.context, logical_name, captured, period_s)
+    request = plans.LayoutRequest(
+        session.context, logical_name, captured, await _capture_period(session, logical_name)
+    )
     known = await session.runner.database.call(plans.find_layout, request)
     if known is not None:
         return known
+    codings = await _codings(session, request, start, end)
+    if not codings:
+        return None
     scaler_units = {
         (obis.to_text(item.logical_name), item.attribute): await _scaler_unit(
-            session, item.class_id, item.logical_name
+            session, item.class_id, item.logical_name, item.attribute
         )
+        or (0, NO_UNIT)
         for item in captured
     }
-    codings = await _codings(session, request)
     return await session.runner.database.call(plans.create_layout, request, scaler_units, codings)
 
 
-async def _codings(session: Session, request: plans.LayoutRequest) -> dict[int, str]:
-    """The coding of each column, by the types in the newest rows; a column without any value is taken for
-    int."""
+async def _capture_period(session: Session, logical_name: bytes) -> int:
+    """0, captured on events, also where the meter does not tell it."""
+    assert session.connection is not None
+    try:
+        period = (await session.run(client.get(session.connection, 7, logical_name, 4))).value
+    except ServiceError as error:
+        if error.retryable:
+            raise
+        return 0
+    return period if isinstance(period, int) else 0
+
+
+async def _codings(
+    session: Session, request: plans.LayoutRequest, start: dt.datetime, end: dt.datetime
+) -> dict[int, str]:
+    """The coding of each column, by the types in the newest rows, or those from `start` to `end`; a column
+    without any value is taken for int. Empty: no row was found."""
     assert session.connection is not None
     now = dt.datetime.now(dt.UTC)
     layout = plans.provisional_layout(request)
-    for days in TYPE_PROBE_DAYS:
-        access = client.range_access(layout, now - dt.timedelta(days=days), now)
-        raw = await session.run(client.get_raw(session.connection, 7, request.logical_name, 2, access))
-        rows = axdr.decode_all(raw).value
+    newest, older = ((now - dt.timedelta(days=days), now) for days in TYPE_PROBE_DAYS)
+    for first, last in (newest, (start, end), older):
+        access = client.range_access(layout, first, last)
+        try:
+            raw = await session.run(client.get_raw(session.connection, 7, request.logical_name, 2, access))
+        except ServiceError as error:
+            if error.retryable:
+                raise
+            continue  # some refuse a range without rows, or a long one
         codings: dict[int, str] = {}
-        for row in rows:
+        for row in _rows(axdr.decode_all(raw)):
             for place, cell in enumerate(row.value):
                 if place not in codings and cell.type != DataType.NULL_DATA:
                     codings[place] = str(profile.coding_for(cell))
@@ -219,24 +264,48 @@ async def _codings(session: Session, request: plans.LayoutRequest) -> dict[int, 
     return {}
 
 
-async def _scaler_unit(session: Session, class_id: int, logical_name: bytes) -> tuple[int, int]:
+def _rows(buffer: Data) -> list[Data]:
+    """The rows of a buffer in any of its forms; null-data is an empty one."""
+    rows: tuple[Data, ...] = ()
+    if isinstance(buffer.value, CompactArray):
+        rows = buffer.value.elements
+    elif buffer.type == DataType.ARRAY:
+        rows = buffer.value
+    return [row for row in rows if row.type == DataType.STRUCTURE]
+
+
+async def _scaler_unit(
+    session: Session, class_id: int, logical_name: bytes, attribute: int
+) -> tuple[int, int] | None:
+    """None where the attribute has none or the meter does not tell it; a temporary failure is an error."""
     assert session.connection is not None
-    if class_id not in SCALER_ATTRIBUTE:
-        return 0, NO_UNIT
+    if attribute not in SCALED_ATTRIBUTES.get(class_id, ()):
+        return None
     try:
         found = await session.run(client.read_scaler_unit(session.connection, class_id, logical_name))
-    except ServiceError:
-        return 0, NO_UNIT
-    return found.scaler, found.unit
+    except ServiceError as error:
+        if error.retryable:
+            raise
+        code = error.code
+    except RemoteProtocolError as error:
+        if error.code != SCALER_UNIT_INVALID:
+            raise
+        code = error.code
+    else:
+        return found.scaler, found.unit
+    log.warning("scaler_not_told", meter=session.context.serial, obis=obis.to_text(logical_name), code=code)
+    return None
 
 
 async def _with_scaler(session: Session, register: Register) -> Register:
-    """Scaler and unit belong to the type: the first meter that is asked answers for all."""
+    """Scaler and unit belong to the type: the first meter that tells them answers for all."""
     if register.scaler is not None:
         return register
     known = session.runner.scalers.get(register.type_register_id)
     if known is None:
-        known = await _scaler_unit(session, register.class_id, register.logical_name)
+        known = await _scaler_unit(session, register.class_id, register.logical_name, register.attribute)
+        if known is None:
+            return register
         session.runner.scalers[register.type_register_id] = known
         await session.runner.database.call(plans.keep_scaler, register.type_register_id, *known)
     return Register(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from dlms import client
-from dlms.connection import Connection, Counters
+from dlms.connection import Connection, Counters, Settings
 from dlms.effects import Dialog, Pause, Receive, Send
 from dlms.errors import AssociationRejected, DlmsError, InvocationCounterError
 from gateway import wire
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+#: A meter that hangs up after a release is waited for this long, where the dialog goes on.
+REDIAL_S = 15.0
+REDIAL_POLL_S = 0.25
 
 
 @dataclass(slots=True)
@@ -51,6 +55,8 @@ class Session:
     ciphered: bool = False
     received: dict[str, int] = field(default_factory=dict)
     lost: DlmsError | None = field(default=None)
+    #: a release was sent on this link: some meters hang up then
+    released: bool = False
 
     @property
     def remaining_s(self) -> float:
@@ -71,16 +77,16 @@ class Session:
         try:
             return await self._associate(association, first_try=True)
         except InvocationCounterError as error:
-            hint = error.expected if error.expected is not None else await self._public_counter()
+            hint = error.expected if error.expected is not None else await self._hint_after(error)
             if not await self._raise_counter(
                 hint, "exception-response" if error.expected is not None else "public read"
             ):
                 raise
-        except AssociationRejected:
+        except AssociationRejected as error:
             # Many meters reject where they mean the counter; the public client tells which it was.
             if association.ciphering == Association.Ciphering.NONE:
                 raise
-            hint = await self._public_counter()
+            hint = await self._hint_after(error)
             if not await self._raise_counter(hint, "rejected, public read"):
                 raise
         return await self._associate(association, first_try=False)
@@ -96,17 +102,47 @@ class Session:
                 block = await self.runner.reserve(self.context)
             counters = contexts.counters_of(block)
         highest = max([self.context.received_counter or -1, *self.received.values()]) if keyed else -1
-        connection = Connection(settings, counters, highest if highest >= 0 else None)
+        connection = await self._open(settings, counters, highest if highest >= 0 else None)
         self.connection, self.association = connection, association
-        try:
-            await self.run(client.associate(connection))
-        except DlmsError:
-            self.connection = self.association = None
-            raise
         if keyed and settings.ciphered:
             self.ciphered = True
             await self.runner.bus.tell(self.link, self.context.server_address, self.token, wire.Kind.PROVEN)
         return connection
+
+    async def _open(self, settings: Settings, counters: Counters, highest: int | None) -> Connection:
+        """Associate. A meter that hung up after the release before is waited for, once."""
+        connection = Connection(settings, counters, highest)
+        try:
+            await self.run(client.associate(connection), connection)
+        except errors.LinkLost as error:
+            if not self.released:
+                raise
+            await self._wait_for_redial(error)
+            connection = Connection(settings, counters, connection.received_counter)
+            await self.run(client.associate(connection), connection)
+        return connection
+
+    async def _wait_for_redial(self, cause: DlmsError) -> None:
+        """Go on over the meter's next link. Raises `cause` where there is none in time."""
+        self.released = False
+        gone = (self.link.incarnation, self.link.connection)
+        until = time.monotonic() + min(REDIAL_S, self.remaining_s)
+        while time.monotonic() < until:
+            with contextlib.suppress(errors.MeterOffline):
+                link = await self.runner.bus.find_link(self.context.serial)
+                if (link.incarnation, link.connection) != gone:
+                    self.link = link
+                    return
+            await asyncio.sleep(REDIAL_POLL_S)
+        raise cause
+
+    async def _hint_after(self, refusal: DlmsError) -> int | None:
+        """The meter's counter over the public client; where the link does not serve, the refusal stands."""
+        try:
+            return await self._public_counter()
+        except errors.CarriageError as error:
+            log.info("counter_unreadable", meter=self.context.serial, code=error.code)
+            raise refusal from error
 
     async def _public_counter(self) -> int | None:
         """The meter's own counter over the public client: a hint, or None where it offers none."""
@@ -118,10 +154,9 @@ class Session:
         except errors.ConfigurationError:
             return None
         try:
-            connection = Connection(self.context.connection_settings(association), Counters(0, 0), None)
-            await self.run(client.associate(connection))
-            value = (await self.run(client.get(connection, 1, logical_name, 2))).value
-            await self.run(client.release(connection))
+            connection = await self._open(self.context.connection_settings(association), Counters(0, 0), None)
+            value = (await self.run(client.get(connection, 1, logical_name, 2), connection)).value
+            await self._release(connection)
         except errors.CarriageError:
             raise
         except DlmsError as error:
@@ -135,12 +170,23 @@ class Session:
         return await self.runner.raise_counter(self.context, hint + 1, cause)
 
     async def release(self) -> None:
-        """End the association politely; a meter that does not answer a release is no error."""
+        """End the association, where there is one."""
         connection, self.connection, self.association = self.connection, None, None
-        if connection is None:
-            return
-        with contextlib.suppress(DlmsError):
+        if connection is not None:
+            await self._release(connection)
+
+    async def _release(self, connection: Connection) -> None:
+        """End an association politely; a meter that does not answer, or hangs up, is no error."""
+        self.released = True
+        try:
             await self.run(client.release(connection), connection)
+        except errors.DialogDeadline:
+            return
+        except errors.DialogTimeout:
+            # The address is in quarantine and the link lost in any case: the sooner the meter dials in anew.
+            await self.cut()
+        except DlmsError as error:
+            log.debug("release_unanswered", meter=self.context.serial, code=error.code)
 
     def _note_received(self, connection: Connection) -> None:
         title = connection.meter_system_title
@@ -186,6 +232,8 @@ class Session:
                 self._note_received(connection)
 
     async def _exchange(self, frames: list[bytes], timeout_s: float, expect: wire.Expect) -> list[bytes]:
+        if self.context.type.request_pause_s and self.round_trips and frames:
+            await asyncio.sleep(self.context.type.request_pause_s)
         if self.lost is not None:
             raise self.lost
         left = self.remaining_s
