@@ -18,7 +18,8 @@ class DlmsError(Exception):
     code: str = "DLMS_ERROR"
     retryable: bool = True
     hint: str = ""
-    #: association | timeout | incomplete | security | service | link | internal (the cause class on the boards)
+    #: association | timeout | incomplete | security | service | link | internal (the cause class on the
+    #: boards)
     cause_class: ClassVar[str] = "internal"
 
     def __init__(self, detail: str = "", *, code: str | None = None, hint: str | None = None) -> None:
@@ -46,7 +47,8 @@ class RemoteProtocolError(DlmsError):
 
     code = "REMOTE_PROTOCOL_ERROR"
     cause_class = "incomplete"
-    hint = "The meter sent what the protocol does not allow: check frame size, framing and the OBIS mapping of its type."
+    hint = "The meter sent what the protocol does
+    not allow: check frame size, framing and the OBIS mapping of its type."
 
 
 class SecurityError(DlmsError):
@@ -78,7 +80,9 @@ class AssociationRejected(DlmsError):
     cause_class = "association"
     hint = "Check client address, server address, authentication and keys of the meter and its type."
 
-    def __init__(self, result: int, diagnostic: int | None, detail: str = "", *, code: str | None = None) -> None:
+    def __init__(
+        self, result: int, diagnostic: int | None, detail: str = "", *, code: str | None = None
+    ) -> None:
         super().__init__(detail, code=code)
         self.result = result
         self.diagnostic = diagnostic
