@@ -47,8 +47,10 @@ class RemoteProtocolError(DlmsError):
 
     code = "REMOTE_PROTOCOL_ERROR"
     cause_class = "incomplete"
-    hint = "The meter sent what the protocol does
-    not allow: check frame size, framing and the OBIS mapping of its type."
+    hint = (
+        "The meter sent what the protocol does not allow: "
+        "check frame size, framing and the OBIS mapping of its type."
+    )
 
 
 class SecurityError(DlmsError):
