@@ -92,14 +92,8 @@ def dial_in(
     """dial_in(meter, manner=...) -> its link, logged in and present."""
     with ExitStack() as exits:
 
-        def start(
-            meter: ForeignMeter | Callable[[bytes], bytes | None],
-            *,
-            manner: Manner | None = None,
-            **more: Any,
-        ) -> DialIn:
-            answer = meter.answer if isinstance(meter, ForeignMeter) else meter
-            link = exits.enter_context(DialIn(gateway_node.port, SERIAL, answer, manner=manner, **more))
+        def start(meter: ForeignMeter, *, manner: Manner | None = None, **more: Any) -> DialIn:
+            link = exits.enter_context(DialIn(gateway_node.port, SERIAL, meter.answer, manner=manner, **more))
             wait_until_present(live_redis, 1)
             return link
 

@@ -1,5 +1,5 @@
 # ruff: noqa: N803
-"""Another maker's meter that dials in: gurux-dlms' server with a device model of its own, on a link to a gateway.
+"""Another maker's meter that dials in: gurux-dlms' server with a device model of its own.
 
 Nothing in it is like the simulated fleet's: logical names, columns, period, types, system title, keys. What
 gurux' server lacks of a meter (a counter that lasts, one that is watched, associations by client address) is
@@ -31,6 +31,7 @@ from gurux_dlms.objects import (
 from tests.interop.gurux_meter import GuruxMeter, _Profile
 
 PUBLIC, READER, MANAGEMENT = 16, 32, 1
+MECHANISMS = {PUBLIC: Authentication.NONE, READER: Authentication.LOW, MANAGEMENT: Authentication.HIGH_GMAC}
 TITLE = b"FRN\x01\x02\x03\x04\x05"
 GUEK = bytes.fromhex("5ac1e0112233445566778899aabbccdd")
 GAK = bytes.fromhex("a0b1c2d3e4f5061728394a5b6c7d8e9f")
@@ -39,7 +40,7 @@ LOAD_PROFILE = "1-1:99.16.0.255"
 EVENT_LOG = "0-0:99.98.7.255"
 RELAY = "0-0:96.3.11.255"
 COUNTER = "0-0:43.1.7.255"
-AARQ, RLRQ = 0x60, 0x62
+AARQ, RLRQ, GET = 0x60, 0x62, 0xC0
 GLO_REQUESTS = (0xC8, 0xC9, 0xCB)
 
 
@@ -76,6 +77,8 @@ class ForeignMeter(GuruxMeter):
 
     def _add_objects(self):
         cipher = self.settings.cipher = _Cipher(TITLE)
+        #: (logical name, attribute) -> what the plain GET of it is answered with instead
+        self.instead: dict[tuple[str, int], bytes] = {}
         cipher.blockCipherKey, cipher.authenticationKey = bytearray(GUEK), bytearray(GAK)
         #: the lowest counter that is still taken from the client
         self.expected_counter = 0
@@ -127,12 +130,7 @@ class ForeignMeter(GuruxMeter):
     # what gurux asks of an implementation
 
     def onValidateAuthentication(self, authentication, password):
-        wanted = {
-            PUBLIC: Authentication.NONE,
-            READER: Authentication.LOW,
-            MANAGEMENT: Authentication.HIGH_GMAC,
-        }
-        if authentication != wanted.get(self.settings.clientAddress):
+        if authentication != MECHANISMS.get(self.settings.clientAddress):
             return SourceDiagnostic.AUTHENTICATION_MECHANISM_NAME_NOT_RECOGNISED
         if authentication == Authentication.LOW and bytes(password or b"") != PASSWORD:
             return SourceDiagnostic.AUTHENTICATION_FAILURE
@@ -161,6 +159,9 @@ class ForeignMeter(GuruxMeter):
                 return self._refuse(frame)
             self.expected_counter = counter + 1
         self.counter.value = self.expected_counter
+        instead = self.instead.get((_text(frame[13:19]), frame[19])) if frame[8] == GET else None
+        if instead is not None:
+            return _reply_to(frame, b"\xc4\x01" + frame[10:11] + instead)
         if not self.public_counter:  # an object that the meter does not have
             frame = frame.replace(_octets(COUNTER), _octets("0-0:127.0.0.255"))
         return super().answer(frame)

@@ -1,4 +1,4 @@
-"""A meter that is not ours through the whole path: gurux-dlms' server dials in, the API tells what it holds."""
+"""A meter that is not ours, gurux-dlms' server, dials in; the API tells what it holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Read = Callable[..., dict[str, Any]]
 BERLIN = ZoneInfo("Europe/Berlin")
 HALF_HOUR = dt.timedelta(minutes=30)
 SCALERS = (-2, -3, 0)
-TEXTS = ("ok", "Zähler", "", "lid open")
+TEXTS = ("ok", "Zaehler 1", "", "lid open")
 
 
 def filled(rows: int = 48, *, nulls: bool = True) -> ForeignMeter:
@@ -37,7 +37,7 @@ def filled(rows: int = 48, *, nulls: bool = True) -> ForeignMeter:
         # a float32 as the meter holds it
         factor = struct.unpack(">f", struct.pack(">f", 0.1 + n / 7))[0]
         row: list[Any] = [GXDateTime(moment), n % 256, power, 2**63 + n * 10**15, factor]
-        row += [n % 4, bytes((n, 255, 0)), TEXTS[n % 4].encode("latin-1").decode("ascii", "ignore")]
+        row += [n % 4, bytes((n, 255, 0)), TEXTS[n % 4]]
         row += [f"{n % 64:06b}"]
         meter.profile.buffer.append(row)
     return meter
@@ -146,7 +146,7 @@ def test_profile_reaches_the_api_as_the_meter_holds_it(
     assert told_rows(answer) == expected_rows(meter)
     assert answer["gaps"] == []
     if max_pdu == 160:
-        assert len(link.requests) > 60  # in blocks
+        assert len(link.requests) > 45  # in blocks
     part = read_profile(carry, **profile_range(8))
     assert_confirmed(part)
     assert part.result["rows"] == 8  # a command's `to` is exclusive
