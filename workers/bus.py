@@ -49,6 +49,7 @@ class Bus:
         self._replies_key = wire.replies_key(self.incarnation)
         self._outstanding: dict[int, _Outstanding] = {}
         self._last_id = 0
+        self._kept_at: dict[str, float] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -121,9 +122,12 @@ class Bus:
     async def _push(self, incarnation: str, request: wire.Request) -> None:
         key = wire.requests_key(incarnation)
         pushed = self.pipe.execute("RPUSH", key, wire.encode_request(request))
-        # A dead node's list would stay for ever otherwise.
-        kept = self.pipe.execute("EXPIRE", key, REQUESTS_TTL_S)
-        await asyncio.gather(pushed, kept)
+        now = time.monotonic()
+        if now - self._kept_at.get(key, -REQUESTS_TTL_S) > REQUESTS_TTL_S / 4:
+            # A dead node's list would stay for ever otherwise; there is something to expire after the push only.
+            self._kept_at[key] = now
+            await self.pipe.execute("EXPIRE", key, REQUESTS_TTL_S)
+        await pushed
 
     async def _read_replies(self) -> None:
         while True:
@@ -159,6 +163,7 @@ class Bus:
                 with contextlib.suppress(errors.BusAway):
                     if await self.pipe.execute("EXISTS", wire.node_key(incarnation)):
                         continue
+                    await self.pipe.execute("UNLINK", wire.requests_key(incarnation))
                     for outstanding in list(self._outstanding.values()):
                         if outstanding.incarnation == incarnation and not outstanding.future.done():
                             outstanding.future.set_exception(

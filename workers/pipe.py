@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from functools import cache
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from workers.errors import BusAway
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 class Pipe:
@@ -35,9 +41,8 @@ class Pipe:
         return future
 
     async def script(self, text: str, keys: list[Any], arguments: list[Any]) -> Any:
-        digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         try:
-            return await self.execute("EVALSHA", digest, len(keys), *keys, *arguments)
+            return await self.execute("EVALSHA", _digest(text), len(keys), *keys, *arguments)
         except NoScriptError:
             return await self.execute("EVAL", text, len(keys), *keys, *arguments)
 

@@ -7,6 +7,7 @@ moved.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import random
 import uuid
@@ -73,6 +74,7 @@ class Collector:
         self._runner = runner
         self._running: set[asyncio.Task[None]] = set()
         self._tokens: set[uuid.UUID] = set()
+        self._none_running = asyncio.Event()
         self._active = False
 
     async def collect(self) -> int:
@@ -106,7 +108,9 @@ class Collector:
                 continue
             if self._running:
                 # Not at each dialog's end: a claim is a statement, and it fills many places at once.
-                await asyncio.wait(self._running, timeout=POLL_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._none_running.wait()
                 continue
             idle_s += POLL_S
             if self._runner.draining or idle_s >= IDLE_ENDS_S:
@@ -134,8 +138,14 @@ class Collector:
         for job in jobs:
             task = group.create_task(self._read(job))
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._none_running.clear()
+            task.add_done_callback(self._ended)
         return len(jobs)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not self._running:
+            self._none_running.set()
 
     async def _backlog_is_full(self) -> bool:
         used = await backlog.backlog_bytes_async(self._runner.bus.pipe.execute)
