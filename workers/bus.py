@@ -124,7 +124,7 @@ class Bus:
         pushed = self.pipe.execute("RPUSH", key, wire.encode_request(request))
         now = time.monotonic()
         if now - self._kept_at.get(key, -REQUESTS_TTL_S) > REQUESTS_TTL_S / 4:
-            # A dead node's list would stay for ever otherwise; there is something to expire after the push only.
+            # A dead node's list would stay for ever otherwise; there is something to expire after the push.
             self._kept_at[key] = now
             await self.pipe.execute("EXPIRE", key, REQUESTS_TTL_S)
         await pushed
