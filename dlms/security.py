@@ -85,8 +85,8 @@ class Keys:
             if not hmac.compare_digest(self._gcm.encrypt(nonce, b"", header + content)[:TAG_OCTETS], tag):
                 raise _tag_mismatch()
             return content
-        # GCM's keystream is the same both ways: encrypting the ciphertext gives the plain text, encrypting that
-        # gives the tag to compare. Two calls of a cipher made once cost half of a decryptor made for each
+        # GCM's keystream is the same both ways: encrypting the ciphertext gives the plain text, encrypting
+        # that the tag to compare. Two calls of a cipher made once cost half of a decryptor made for each
         # APDU (AESGCM itself takes no 12-octet tags). Nothing is returned before the tag has been verified.
         plain = self._gcm.encrypt(nonce, content, None)[: len(content)]
         expected = self._gcm.encrypt(nonce, plain, header)[len(content) : len(content) + TAG_OCTETS]
