@@ -31,7 +31,7 @@ class State(IntEnum):
 class Address:
     """One server address of a link, from its first exchange on."""
 
-    __slots__ = ("client", "reply_to", "request_id", "state", "timer", "token")
+    __slots__ = ("ambiguous", "client", "held", "reply_to", "request_id", "state", "timer", "token")
 
     def __init__(self) -> None:
         #: the highest lease token seen
@@ -39,6 +39,10 @@ class Address:
         #: wPort of the client that spoke last; None: nobody did
         self.client: int | None = None
         self.state = State.IDLE
+        #: the reply was given in general ciphering: it may have been a push, the reply may be yet to come
+        self.ambiguous = False
+        #: a frame that came after such a reply, for whoever asks on
+        self.held: bytes | None = None
         self.request_id = 0
         self.reply_to = ""
         #: deadline of the exchange, or end of the quarantine

@@ -161,15 +161,28 @@ class MeterLink(asyncio.Protocol):
         if tag in PUSH_TAGS:
             self._push(frame)
         elif address is None or address.state is State.IDLE:
-            self._push_or_discard(frame, tag, "unmatched")
+            if address is not None and address.ambiguous and frame.destination == address.client:
+                self._hold(address, frame, tag)
+            else:
+                self._push_or_discard(frame, tag, "unmatched")
         elif address.state is State.QUARANTINED:
             self.node.discard("late")
         elif frame.destination == address.client:
             address.settle()
+            address.ambiguous = tag in GENERAL_TAGS
             self.node.exchange_ends()
             self.node.reply(address.reply_to, address.request_id, wire.Status.OK, [frame.raw])
         else:
             self._push_or_discard(frame, tag, "wrong_client")
+
+    def _hold(self, address: Address, frame: Frame, tag: int) -> None:
+        """A ciphered push and the reply behind it, in one segment: the worker asks on once it has deciphered
+        the first."""
+        if tag in GENERAL_TAGS:
+            self._push(frame)
+            return
+        address.ambiguous = False
+        address.held = frame.raw
 
     def _push_or_discard(self, frame: Frame, tag: int, reason: str) -> None:
         if tag in GENERAL_TAGS:
@@ -220,6 +233,13 @@ class MeterLink(asyncio.Protocol):
             return refused, ""
         if client is None and (address.client is None or request.expect == wire.Expect.NONE):
             return wire.Status.BAD_REQUEST, "no frames, and nothing to wait for"
+        held, address.held, address.ambiguous = address.held, None, False
+        if held is not None:
+            if client is None:
+                self.exchanges += 1
+                self.node.reply(request.reply_to, request.request_id, wire.Status.OK, [held])
+                return None
+            self.node.discard("unmatched")
         if self.write_paused or self.transport is None:
             return wire.Status.BUSY, "the peer does not take what was sent before"
         if client is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from dlms.framing.wrapper import encode_frame
 from gateway import wire
 from tests.gateway.ends import until
 
@@ -178,3 +179,29 @@ def test_frame_of_another_client_is_no_reply(node, worker, dial, identity):
     meter.answer(b"\xc4right", client=16)
     assert worker.wait(request).frames[0][8:] == b"\xc4right"
     assert worker.pushed(identity) == []
+
+
+def test_reply_behind_a_general_ciphered_frame_is_kept_for_who_asks_on(node, worker, dial, identity):
+    meter = dial(node, login=identity)
+    link = worker.live_link(identity)
+    request = worker.request(link, (GET,))
+    worker.post(request)
+    meter.take()
+    meter.send(encode_frame(1, 1, b"\xdb\x08push") + encode_frame(1, 1, b"\xccreply"))
+    assert worker.wait(request).frames == [encode_frame(1, 1, b"\xdb\x08push")]
+    assert worker.ask(link, (), token=request.token).frames == [encode_frame(1, 1, b"\xccreply")]
+
+
+def test_frame_behind_a_general_ciphered_reply_is_given_to_no_later_request(node, worker, dial, identity):
+    meter = dial(node, login=identity)
+    link = worker.live_link(identity)
+    request = worker.request(link, (GET,))
+    worker.post(request)
+    meter.take()
+    meter.send(encode_frame(1, 1, b"\xdb\x08reply") + encode_frame(1, 1, b"\xccstray"))
+    worker.wait(request)
+    second = worker.request(link, (GET,), token=request.token + 1)
+    worker.post(second)
+    meter.take()
+    meter.answer(b"\xc4own")
+    assert worker.wait(second).frames == [encode_frame(1, 1, b"\xc4own")]
