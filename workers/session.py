@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from dlms import client
-from dlms.connection import Connection, Counters, Settings
+from dlms.connection import Connection, Counters, Settings, State
 from dlms.effects import Dialog, Pause, Receive, Send
 from dlms.errors import AssociationRejected, DlmsError, InvocationCounterError
 from gateway import wire
@@ -153,15 +153,17 @@ class Session:
             association = self.context.association_for(Purpose.PUBLIC)
         except errors.ConfigurationError:
             return None
+        value: object = None
+        connection: Connection | None = None
         try:
             connection = await self._open(self.context.connection_settings(association), Counters(0, 0), None)
             value = (await self.run(client.get(connection, 1, logical_name, 2), connection)).value
-            await self._release(connection)
         except errors.CarriageError:
             raise
         except DlmsError as error:
             log.info("counter_unreadable", meter=self.context.serial, code=error.code)
-            return None
+        if connection is not None and connection.state is State.ASSOCIATED:
+            await self._release(connection)
         return value if isinstance(value, int) else None
 
     async def _raise_counter(self, hint: int | None, cause: str) -> bool:

@@ -18,6 +18,7 @@ from gurux_dlms import GXDateTime
 from gurux_dlms.enums import DataType, DateTimeSkips, Unit
 from gurux_dlms.objects import GXDLMSCaptureObject, GXDLMSDemandRegister, GXDLMSExtendedRegister
 
+from dlms import security
 from gateway import wire
 from meters.models import Association, Command, Meter, MeterType, TypeRegister
 from meters.models.type import Purpose
@@ -157,6 +158,35 @@ def test_push_in_the_middle_of_a_dialog_goes_its_own_way(
     link = dial_in(ForeignMeter(), manner=manner)
     assert_confirmed(carry(SERIAL, "clock_read"))
     assert live_redis.xlen(wire.PUSH_STREAM) == len(link.requests)
+
+
+def test_ciphered_push_in_front_of_a_reply_in_one_segment(dial_in: DialInOf, carry: Carry) -> None:
+    """Only the worker's keys tell the push from a reply in general-glo-ciphering."""
+    meter = ForeignMeter()
+    cipher = meter.settings.cipher
+    kept_for_push = [0]
+
+    def manner(link: DialIn, request: bytes, reply: bytes) -> Iterable[bytes]:
+        pushes = []
+        if reply[8] in (0xCC, 0xCF):
+            body = security.protect(
+                bytes.fromhex("0f00000001000600000001"),
+                tag=0xDB,
+                system_title=foreign_meter.TITLE,
+                invocation_counter=kept_for_push[0],
+                encryption_key=foreign_meter.GUEK,
+                authentication_key=foreign_meter.GAK,
+            )
+            apdu = body[:1] + b"\x08" + foreign_meter.TITLE + body[1:]
+            pushes.append(reply[:6] + len(apdu).to_bytes(2, "big") + apdu)
+        kept_for_push[0] = cipher.invocationCounter
+        cipher.invocationCounter += 1
+        return [b"".join([*pushes, reply])]
+
+    link = dial_in(meter, manner=manner)
+    assert_confirmed(carry(SERIAL, "relay_disconnect"))
+    assert meter.actions == [1]
+    assert link.errors == []
 
 
 @pytest.mark.parametrize("cuts", [(4,), (8,), (9, 12), tuple(range(1, 60))])

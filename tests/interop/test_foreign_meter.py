@@ -200,8 +200,11 @@ def test_first_contact_asks_the_public_client_for_the_counter(
     assert InvocationCounter.objects.get().last_jump_cause == "first contact"
 
 
-def test_first_contact_by_the_counter_in_the_exception_response(dial_in: DialInOf, carry: Carry) -> None:
-    MeterType.objects.update(invocation_counter="")
+@pytest.mark.parametrize("name", ["", "0-0:43.1.0.255"], ids=["not of the type", "not of the meter"])
+def test_first_contact_by_the_counter_in_the_exception_response(
+    name: str, dial_in: DialInOf, carry: Carry
+) -> None:
+    MeterType.objects.update(invocation_counter=name)
     meter = ForeignMeter()
     meter.expected_counter = 5_000_000
     dial_in(meter)
