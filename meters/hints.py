@@ -80,6 +80,10 @@ _OWN: dict[str, tuple[str, str]] = {
         "The meter could not decipher our request: check GUEK, GAK and the invocation counter.",
     ),
     "COUNTERS_USED_UP": ("security", "The invocation counters of this key are used up: rotate the key."),
+    "READING_NOT_STORED": (
+        "internal",
+        "The reading was taken but could not be stored: see the dead letters of the ingest.",
+    ),
     "RELAY_NOT_MOVED": (
         "service",
         "The meter took the action but its relay did not reach the end state: check control mode and supply.",

@@ -19,12 +19,11 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
-from dlms import obis
 from dlms.errors import DlmsError
 from meters.models import Command
 from meters.models.type import Purpose
+from workers import command_reads, errors, reading, relay
 from workers import command_rows as rows
-from workers import errors, reading, relay
 from workers.contexts import MeterContext
 from workers.runner import Runner
 from workers.session import Session, open_session
@@ -38,6 +37,8 @@ LEASE_POLL_S = 0.25
 WAIT_NOTED_S = 5.0
 RELAY_POLL_S = 1.0
 PROVE_POLL_S = 1.0
+#: A read is confirmed when its rows are stored, or after this, with `stored` false: they wait in the stream.
+STORE_WAIT_S = 10.0
 #: A meter that is away when its command comes is waited for at most this long.
 OFFLINE_WAIT_S = 10.0
 #: A meter that hangs up in each dialog is not called for ever.
@@ -138,6 +139,7 @@ class Attempt:
         try:
             async with open_session(self.runner, context, left_s, self.command.kind) as session:
                 await self._carry(session)
+            await self._wait_stored(session.published)
         except DlmsError as error:
             return error
         except Exception as error:
@@ -152,7 +154,14 @@ class Attempt:
             if self.command.kind in METHOD:
                 await self._switch(session)
             else:
-                self.result = await _read(session, self.command)
+                self.result = await command_reads.read(session, self.command)
+
+    async def _wait_stored(self, published: list[bytes]) -> None:
+        """So that who follows the result's link finds the rows; the meter is free meanwhile."""
+        if not published or self.result is None or self.token is None:
+            return
+        async with _claim_kept(self.runner, self.command, self.token):
+            self.result["stored"] = await reading.wait_stored(self.runner, published, STORE_WAIT_S)
 
     async def _switch(self, session: Session) -> None:
         method = METHOD[Kind(self.command.kind)]
@@ -243,78 +252,6 @@ async def _cut(runner: Runner, context: MeterContext) -> None:
         log.info("link_not_cut", meter=context.serial, code=error.code)
 
 
-async def _read(session: Session, command: Command) -> dict[str, Any]:
-    """The commands that only read."""
-    parameters = command.parameters
-    if command.kind == Kind.ASSOCIATION_TEST:
-        return await _test_associations(session)
-    await session.associate(Purpose.READ)
-    match command.kind:
-        case Kind.CLOCK_READ:
-            now, drift_s, status = await reading.read_clock(session)
-            await session.runner.note_clock((session.context.meter_id, drift_s))
-            return {"clock": now.isoformat(), "drift_s": drift_s, "clock_status": status}
-        case Kind.REGISTERS_READ:
-            wanted = set(parameters.get("logical_names", ()))
-            registers = tuple(
-                r
-                for r in session.context.type.registers
-                if not wanted or obis.to_text(r.logical_name) in wanted
-            )
-            return {"registers": await reading.read_registers(session, registers, f"command:{command.pk}")}
-        case Kind.PROFILE_READ:
-            name = obis.parse(parameters["logical_name"])
-            start, end = _time(parameters["from"]), _time(parameters["to"])
-            found = await reading.read_profile(
-                session, name, start, end - dt.timedelta(seconds=1), f"command:{command.pk}"
-            )
-            return {
-                "rows": found.rows,
-                "layout": found.layout_id,
-                "from": parameters["from"],
-                "to": parameters["to"],
-            }
-        case Kind.EVENTS_READ:
-            end = _time(parameters["to"]) if parameters else dt.datetime.now(dt.UTC)
-            start = (
-                _time(parameters["from"])
-                if parameters
-                else end - dt.timedelta(days=settings.HES_FIRST_READ_DAYS)
-            )
-            count = await reading.read_events(session, start, end, f"command:{command.pk}")
-            return {"events": count, "from": start.isoformat(), "to": end.isoformat()}
-    raise errors.InternalError(f"no such kind of command: {command.kind}")
-
-
-async def _test_associations(session: Session) -> dict[str, Any]:
-    """Each association of the type once; the command fails with the first error, the result tells all."""
-    found: list[dict[str, Any]] = []
-    first_error: DlmsError | None = None
-    for association in session.context.type.associations:
-        fact: dict[str, Any] = {"association": association.name, "client_address": association.client_address}
-        try:
-            connection = await session.associate_as(association)
-            assert connection.negotiated is not None
-            fact |= {
-                "ok": True,
-                "server_max_receive_pdu_size": connection.negotiated.server_max_receive_pdu_size,
-            }
-            await session.release()
-        except errors.CarriageError as error:
-            if error.cause_class in ("link", "timeout"):
-                raise
-            fact |= {"ok": False, "code": error.code, "detail": error.detail}
-            first_error = first_error or error
-        except DlmsError as error:
-            fact |= {"ok": False, "code": error.code, "detail": error.detail}
-            first_error = first_error or error
-        found.append(fact)
-    if first_error is not None:
-        first_error.result = {"associations": found}  # type: ignore[attr-defined]
-        raise first_error
-    return {"associations": found}
-
-
 async def _end(
     runner: Runner,
     command: Command,
@@ -326,7 +263,3 @@ async def _end(
     state = Command.State.CONFIRMED if error is None else Command.State.FAILED
     code, detail = (error.code, error.detail) if error else ("", "")
     return await runner.database.call(rows.finish, command.pk, token, state, result, code, detail)
-
-
-def _time(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text)

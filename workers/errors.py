@@ -99,6 +99,13 @@ class CounterError(CarriageError):
     hint = "The invocation counters of this key are used up: rotate the key."
 
 
+class NotStored(CarriageError):
+    code = "READING_NOT_STORED"
+    retryable = False
+    cause_class: ClassVar[str] = "internal"
+    hint = "The reading was taken but could not be stored: see the dead letters of the ingest."
+
+
 class RelayError(CarriageError):
     """The relay did not do what was asked; the evidence stands in the command's result."""
 

@@ -7,10 +7,11 @@ latest-value cache at once. Nothing here waits for the database to store a row.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
@@ -25,9 +26,12 @@ from readings import entries, latest
 from readings.entries import RegisterReading
 from workers import plans
 from workers.contexts import Register
-from workers.errors import BusAway
+from workers.errors import BusAway, NotStored
 from workers.plans import KnownProfile
 from workers.session import Session
+
+if TYPE_CHECKING:
+    from workers.runner import Runner
 
 log = structlog.get_logger()
 
@@ -35,6 +39,9 @@ NO_UNIT = 255
 #: The rows have another number of columns than the layout (`dlms.profile`).
 LAYOUT_MISMATCH = "PROFILE_COLUMNS"
 SCALER_UNIT_INVALID = "SCALER_UNIT_INVALID"
+STORED_POLL_S = 0.05
+#: A letter that was buried a moment ago is among the newest.
+DEAD_LOOKED_AT = 200
 #: How far back rows are looked at to learn the types of a profile's columns.
 TYPE_PROBE_DAYS = (1, 31)
 CLOCK = bytes((0, 0, 1, 0, 0, 255))
@@ -325,7 +332,29 @@ async def _cache(session: Session, entry: entries.RegisterEntry) -> None:
 
 
 async def _publish(session: Session, entry: entries.Entry) -> None:
-    await session.runner.bus.pipe.execute("XADD", entries.STREAM, "*", entries.FIELD, entries.encode(entry))
+    packed = entries.encode(entry)
+    entry_id = await session.runner.bus.pipe.execute("XADD", entries.STREAM, "*", entries.FIELD, packed)
+    session.published.append(entry_id)
+
+
+async def wait_stored(runner: Runner, published: list[bytes], timeout_s: float) -> bool:
+    """Until ingest has taken the entries from the stream; False: they wait there still, and nothing is lost.
+
+    Raises NotStored where one of them ended among the dead letters.
+    """
+    deadline = time.monotonic() + timeout_s
+    for entry_id in published:
+        while await runner.bus.pipe.execute("XRANGE", entries.STREAM, entry_id, entry_id):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(STORED_POLL_S)
+    letters = await runner.bus.pipe.execute(
+        "XREVRANGE", entries.DEAD_STREAM, "+", "-", "COUNT", DEAD_LOOKED_AT
+    )
+    for _, fields in letters if published else ():
+        if fields.get(b"id") in published:
+            raise NotStored(fields.get(b"code", b"").decode())
+    return True
 
 
 def _now_us() -> int:

@@ -54,6 +54,8 @@ class Session:
     bytes_received: int = 0
     ciphered: bool = False
     received: dict[str, int] = field(default_factory=dict)
+    #: ids of the stream entries that this dialog's readings became
+    published: list[bytes] = field(default_factory=list)
     lost: DlmsError | None = field(default=None)
     #: a release was sent on this link: some meters hang up then
     released: bool = False

@@ -34,6 +34,8 @@ def active_runner(
 ) -> runner.Runner:
     """The runner of this process. It lives as long as the process, as in a worker; tests share it."""
     monkeypatch.setattr("meters.services.send", lambda ids: None)
+    # most of these tests run no ingest
+    monkeypatch.setattr("workers.commands.STORE_WAIT_S", 0.1)
     return runner.get()
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
+import threading
+import time
 from collections.abc import Callable
 
+import pytest
 import redis
+from django.test import Client
 
 from hes import redis as hes_redis
+from hes.supervisor import Child
 from meters.models import Command, Meter
 from readings import entries, latest
 from readings.models import ProfileLayout
@@ -109,7 +115,7 @@ def test_profile_read_puts_the_meters_rows_on_the_stream(
     times = {"from": start.isoformat(), "to": end.isoformat()}
     command = carry(SERIAL, "profile_read", {"logical_name": "1-0:99.1.0", **times})
     assert command.state == "confirmed", (command.error_code, command.error_detail)
-    assert command.result["rows"] == 96
+    assert (command.result["rows"], command.result["stored"]) == (96, False)
     entry = entries.decode(live_redis.xrange(entries.STREAM)[-1][1][entries.FIELD.encode()])
     assert isinstance(entry, entries.ProfileEntry)
     layout = ProfileLayout.objects.get(pk=entry.layout_id)
@@ -130,3 +136,41 @@ def test_events_read_puts_the_log_on_the_stream(
     entry = entries.decode(live_redis.xrange(entries.STREAM)[-1][1][entries.FIELD.encode()])
     assert isinstance(entry, entries.EventEntry)
     assert len(entry.events) == command.result["events"] > 0
+
+
+def test_confirmed_profile_read_links_rows_that_are_stored(
+    start_fleet: StartFleet,
+    carry: Carry,
+    start_process: Callable[..., Child],
+    monkeypatch: pytest.MonkeyPatch,
+    admin_client: Client,
+) -> None:
+    monkeypatch.setattr("workers.commands.STORE_WAIT_S", 20.0)
+    start_fleet()
+    start_process("ingest", sys.executable, "manage.py", "ingest")
+    end = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    times = {"from": (end - dt.timedelta(hours=6)).isoformat(), "to": end.isoformat()}
+    command = carry(SERIAL, "profile_read", {"logical_name": "1-0:99.1.0", **times})
+    assert (command.state, command.result["stored"]) == ("confirmed", True)
+    answer = admin_client.get(command.result["rows_at"]).json()
+    assert (len(answer["rows"]), answer["gaps"]) == (24, [])
+
+
+def test_reading_among_the_dead_letters_fails_the_command(
+    start_fleet: StartFleet, carry: Carry, live_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.commands.STORE_WAIT_S", 20.0)
+    start_fleet()
+
+    def bury() -> None:
+        """As ingest does with what it cannot store."""
+        while not (found := live_redis.xrange(entries.STREAM)):
+            time.sleep(0.01)
+        live_redis.xadd(entries.DEAD_STREAM, {"id": found[0][0], "code": "TEST"})
+        live_redis.xdel(entries.STREAM, found[0][0])
+
+    burying = threading.Thread(target=bury)
+    burying.start()
+    command = carry(SERIAL, "registers_read")
+    burying.join(10)
+    assert (command.state, command.error_code) == ("failed", "READING_NOT_STORED")
