@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.forms import ModelForm
 from django.http import HttpRequest
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from hes import tasknames
 from meters import audit
@@ -54,6 +54,7 @@ class ReadingPlanAdmin(BigTableAdmin):
         if plan.schedule is not None:
             # the task says which plan it is for, so this is ours to write, whoever made the schedule
             PeriodicTask.objects.filter(pk=plan.schedule_id).update(args=json.dumps([plan.pk]))
+            PeriodicTasks.update_changed()  # an update tells beat nothing
         audit.record(
             "plan.change" if change else "plan.create",
             subject=plan.name,
