@@ -46,6 +46,8 @@ OWN_ENV = {
     "HES_DATABASE_CONN_MAX_AGE_S": "0",
 }
 os.environ |= OWN_ENV
+#: tmp_path, too, stays within the checkout
+os.environ["PYTEST_DEBUG_TEMPROOT"] = str(ROOT / "var")
 #: pytest-django sets up only what is configured by now
 django.setup()
 #: the workers of -n inherit this: they must not read settings before their own servers are named
