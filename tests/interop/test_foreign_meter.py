@@ -14,10 +14,21 @@ import pytest
 from gurux_dlms import GXDateTime
 
 from meters.credentials import set_credential
-from meters.models import Command, Credential, InvocationCounter, Meter, MeterType, TypeRegister
+from meters.models import (
+    Command,
+    Credential,
+    DueRead,
+    InvocationCounter,
+    Meter,
+    MeterType,
+    ReadingPlan,
+    TypeRegister,
+)
 from readings.models import ProfileLayout
 from tests.interop.conftest import SERIAL, day
 from tests.interop.foreign_meter import AARQ, EVENT_LOG, LOAD_PROFILE, DialIn, ForeignMeter
+from workers.reads import Collector
+from workers.runner import Runner
 
 Carry = Callable[..., Command]
 DialInOf = Callable[..., DialIn]
@@ -254,3 +265,30 @@ def test_heartbeats_during_a_long_read_disturb_nothing(dial_in: DialInOf, carry:
     command = read_profile(carry)
     assert_confirmed(command)
     assert command.result["rows"] == 48
+
+
+def test_scheduled_reads_go_on_behind_what_is_stored(
+    dial_in: DialInOf, active_runner: Runner, read_api: Read, foreign_row: Meter, foreign_type: MeterType
+) -> None:
+    """A plan for each kind of read, in one association; the second round asks for what is new only."""
+    for kind, name in (("profile", LOAD_PROFILE), ("registers", ""), ("events", EVENT_LOG)):
+        plan = ReadingPlan.objects.create(
+            name=kind, meter_type=foreign_type, kind=kind, logical_name=name, priority=1
+        )
+        DueRead.objects.create(meter=foreign_row, plan=plan)
+    meter = filled(40)
+    whole, meter.profile.buffer = meter.profile.buffer, meter.profile.buffer[:30]
+    meter.log.buffer.append([GXDateTime(day()), 300])
+    link = dial_in(meter)
+    asked = []
+    for _ in range(2):
+        DueRead.objects.update(next_due_at=dt.datetime.now(dt.UTC))
+        before = len(link.requests)
+        assert active_runner.submit(Collector(active_runner).collect()).result(60) == 1
+        assert list(DueRead.objects.values_list("last_error", flat=True)) == ["", "", ""]
+        answer = read_api("/api/profile/read", profile=LOAD_PROFILE, **profile_range())
+        assert told_rows(answer) == expected_rows(meter)
+        asked.append(len(link.requests) - before)
+        meter.profile.buffer = whole
+    assert asked[1] < asked[0] / 2
+    assert len(read_api("/api/event", **profile_range())["results"]) == 1

@@ -43,8 +43,7 @@ def answer(apdu: bytes) -> bytes:
     return b"\xc4\x01" + apdu[2:3] + b"\x00" + value
 
 
-def meter(port: int) -> None:
-    peer = socket.create_connection(("127.0.0.1", port), 10)
+def meter(peer: socket.socket) -> None:
     peer.sendall(wrap(0, b"HES1 " + IDENTITY.encode()))
     buffer = b""
     while chunk := peer.recv(4096):
@@ -74,9 +73,13 @@ def test_meter_of_plain_bytes_is_read(
     for name in ("1-0:1.8.0.255", "1-0:2.8.0.255"):
         TypeRegister.objects.create(meter_type=kind, logical_name=name)
     Meter.objects.create(serial=IDENTITY, meter_type=kind)
-    threading.Thread(target=meter, args=(gateway_node.port,), daemon=True).start()
-    wait_until_present(live_redis, 1)
-    command = carry(IDENTITY, "registers_read")
+    with socket.create_connection(("127.0.0.1", gateway_node.port)) as peer:
+        answering = threading.Thread(target=meter, args=(peer,), daemon=True)
+        answering.start()
+        wait_until_present(live_redis, 1)
+        command = carry(IDENTITY, "registers_read")
+        peer.shutdown(socket.SHUT_RDWR)
+        answering.join(5)
     assert command.state == "confirmed", (command.error_code, command.error_detail)
     assert command.result["registers"][1]["error"] == "DATA_ACCESS_OBJECT_UNDEFINED"
     (told,) = read_api("/api/instantaneous", meter=IDENTITY)["registers"]
