@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import secrets
@@ -41,8 +42,8 @@ class NodeEnd:
     port: int
 
     def closed(self, meter: MeterEnd) -> dict[str, Any]:
-        """The line that the node wrote at the end of a meter's link."""
-        return until(lambda: next((line for line in self._closings() if line["peer"] == meter.name), None))
+        """The line that the node wrote at the end of a meter's link (its port may have been another's before)."""
+        return until(lambda: next((line for line in self._closings() if meter.is_told_by(line)), None))
 
     def _closings(self) -> list[dict[str, Any]]:
         lines = [line for line in self.child.log_path.read_text().splitlines() if '"link_closed"' in line]
@@ -67,11 +68,16 @@ class MeterEnd:
     """A peer that does what it is told; octets come and go as they are."""
 
     def __init__(self, port: int, *, login: str = "", address: int = METER) -> None:
+        self.dialled_at = dt.datetime.now(dt.UTC)
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
         self.name = f"127.0.0.1:{self.socket.getsockname()[1]}"
         self.address = address
         if login:
             self.login(login)
+
+    def is_told_by(self, line: dict[str, Any]) -> bool:
+        at = dt.datetime.fromisoformat(line["timestamp"])
+        return line["peer"] == self.name and at >= self.dialled_at
 
     def login(self, identity: str) -> None:
         self.send(encode_frame(self.address, 0, b"HES1 " + identity.encode()))
