@@ -65,7 +65,6 @@ class MeterContext:
     secrets: dict[str, bytes] = field(repr=False)
     guek_credential_id: int | None
     key_id: str
-    received_counter: int | None
 
     def association_for(self, purpose: Purpose) -> Association:
         """The first association of the type that serves the purpose. Raises ConfigurationError."""
@@ -115,11 +114,6 @@ def load(meter_ids: Iterable[int]) -> dict[int, MeterContext]:
     key_ids = {
         meter_id: counters.key_id(found["guek"]) for meter_id, found in secrets.items() if "guek" in found
     }
-    received = counters.highest_received(
-        (key_ids[meter.pk], meter.system_title)
-        for meter in meters
-        if meter.system_title and meter.pk in key_ids
-    )
     return {
         meter.pk: MeterContext(
             meter_id=meter.pk,
@@ -131,7 +125,6 @@ def load(meter_ids: Iterable[int]) -> dict[int, MeterContext]:
             secrets=secrets.get(meter.pk, {}),
             guek_credential_id=guek_rows.get(meter.pk),
             key_id=key_ids.get(meter.pk, ""),
-            received_counter=received.get((key_ids.get(meter.pk, ""), meter.system_title or "")),
         )
         for meter in meters
     }
@@ -182,7 +175,16 @@ class CounterRequest:
     count: int = BLOCK
 
 
-def reserve(requests: list[CounterRequest]) -> list[counters.Block | Exception]:
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """`received`: the highest counter accepted from the meter. It is looked up with the block, under the
+    lease: while a dialog waited for its meter another one may have received more."""
+
+    block: counters.Block
+    received: int | None
+
+
+def reserve(requests: list[CounterRequest]) -> list[Reserved | Exception]:
     """Counters for many dialogs in one committed statement."""
     title = settings.HES_SYSTEM_TITLE.hex()
     wanted = [
@@ -191,13 +193,20 @@ def reserve(requests: list[CounterRequest]) -> list[counters.Block | Exception]:
         if r.context.guek_credential_id is not None
     ]
     blocks = iter(counters.reserve(title, wanted))
-    answers: list[counters.Block | Exception] = []
+    received = counters.highest_received({_sender(request.context) for request in requests})
+    answers: list[Reserved | Exception] = []
     for request in requests:
         if request.context.guek_credential_id is None:
             answers.append(errors.ConfigurationError("the meter has no credential 'guek'"))
-            continue
-        answers.append(next(blocks) or errors.CounterError("no invocation counter is left below 2^32"))
+        elif (block := next(blocks)) is None:
+            answers.append(errors.CounterError("no invocation counter is left below 2^32"))
+        else:
+            answers.append(Reserved(block, received.get(_sender(request.context))))
     return answers
+
+
+def _sender(context: MeterContext) -> tuple[str, str]:
+    return context.key_id, (context.system_title or b"").hex()
 
 
 def counters_of(block: counters.Block) -> Counters:

@@ -42,7 +42,7 @@ class Runner:
         self.database = Database()
         self.draining = False
         self.load_context: Gathered[int, MeterContext] = Gathered(self.database, contexts.load_many)  # type: ignore[arg-type]
-        self._reserve: Gathered[CounterRequest, counters.Block] = Gathered(self.database, contexts.reserve)  # type: ignore[arg-type]
+        self._reserve: Gathered[CounterRequest, contexts.Reserved] = Gathered(self.database, contexts.reserve)  # type: ignore[arg-type]
         #: (key id, system title, counter): kept before the lease is given back, so that no later dialog
         #: takes a replay
         self.keep_received: Gathered[tuple[str, str, int], bool] = Gathered(self.database, _keep_received)
@@ -69,7 +69,7 @@ class Runner:
         """Claim nothing more; dialogs that run go on to their end or deadline."""
         self.draining = True
 
-    async def reserve(self, context: MeterContext) -> counters.Block:
+    async def reserve(self, context: MeterContext) -> contexts.Reserved:
         return await self._reserve(CounterRequest(context))
 
     async def raise_counter(self, context: MeterContext, value: int, cause: str) -> bool:

@@ -21,6 +21,7 @@ from dlms.connection import Connection, Counters, Settings, State
 from dlms.effects import Dialog, Pause, Receive, Send
 from dlms.errors import AssociationRejected, DlmsError, InvocationCounterError
 from gateway import wire
+from meters.counters import Block
 from meters.models import Association
 from meters.models.type import Purpose
 from workers import contexts, errors
@@ -54,6 +55,8 @@ class Session:
     bytes_received: int = 0
     ciphered: bool = False
     received: dict[str, int] = field(default_factory=dict)
+    #: the counters that the newest association began with
+    block: Block | None = None
     #: ids of the stream entries that this dialog's readings became
     published: list[bytes] = field(default_factory=list)
     lost: DlmsError | None = field(default=None)
@@ -89,7 +92,7 @@ class Session:
             if association.ciphering == Association.Ciphering.NONE:
                 raise
             hint = await self._hint_after(error)
-            if not await self._raise_counter(hint, "rejected, public read"):
+            if not await self._raise_counter(hint, "rejected, public read", spent=1):
                 raise
         return await self._associate(association, first_try=False)
 
@@ -97,19 +100,26 @@ class Session:
         settings = self.context.connection_settings(association)
         counters = Counters(0, 0)
         keyed = bool(settings.encryption_key)
+        highest: int | None = None
         if keyed:
-            block = await self.runner.reserve(self.context)
-            unknown = block.first_contact and first_try
+            reserved = await self._reserve()
+            unknown = reserved.block.first_contact and first_try
             if unknown and await self._raise_counter(await self._public_counter(), "first contact"):
-                block = await self.runner.reserve(self.context)
-            counters = contexts.counters_of(block)
-        highest = max([self.context.received_counter or -1, *self.received.values()]) if keyed else -1
-        connection = await self._open(settings, counters, highest if highest >= 0 else None)
+                reserved = await self._reserve()
+            counters = contexts.counters_of(reserved.block)
+            known = [reserved.received, *self.received.values()]
+            highest = max((counter for counter in known if counter is not None), default=None)
+        connection = await self._open(settings, counters, highest)
         self.connection, self.association = connection, association
         if keyed and settings.ciphered:
             self.ciphered = True
             await self.runner.bus.tell(self.link, self.context.server_address, self.token, wire.Kind.PROVEN)
         return connection
+
+    async def _reserve(self) -> contexts.Reserved:
+        reserved = await self.runner.reserve(self.context)
+        self.block = reserved.block
+        return reserved
 
     async def _open(self, settings: Settings, counters: Counters, highest: int | None) -> Connection:
         """Associate. A meter that hung up after the release before is waited for, once."""
@@ -168,10 +178,17 @@ class Session:
             await self._release(connection)
         return value if isinstance(value, int) else None
 
-    async def _raise_counter(self, hint: int | None, cause: str) -> bool:
+    async def _raise_counter(self, hint: int | None, cause: str, spent: int = 0) -> bool:
+        """Whether the next block lies above the meter's hint; our counter is lifted where it must be.
+
+        `spent`: so many counters of the block in use the meter may have taken before it told the hint.
+        """
         if hint is None:
             return False
-        return await self.runner.raise_counter(self.context, hint + 1, cause)
+        if await self.runner.raise_counter(self.context, hint + 1, cause):
+            return True
+        block = self.block
+        return block is not None and block.start + spent <= hint < block.start + block.count
 
     async def release(self) -> None:
         """End the association, where there is one."""
@@ -258,7 +275,7 @@ class Session:
 
     async def _top_up(self, counters: Counters) -> None:
         if counters.remaining < contexts.LOW:
-            block = await self.runner.reserve(self.context)
+            block = (await self.runner.reserve(self.context)).block
             counters.extend(block.start, block.count)
 
     async def cut(self) -> None:
