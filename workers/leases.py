@@ -61,6 +61,7 @@ class Leases:
         self._pipe = pipe
         self._owner = owner
         self._lease_ms = int(lease_s * 1000)
+        #: by token: two dialogs of this process may both believe that they hold a meter, one of them in vain
         self._held: dict[int, int] = {}
         self._sessions: dict[int, Session] = {}
 
@@ -71,17 +72,17 @@ class Leases:
         )
         if not token:
             raise errors.MeterBusy("another dialog holds the meter's lease")
-        self._held[meter_id] = int(token)
+        self._held[int(token)] = meter_id
         return int(token)
 
     def watch(self, meter_id: int, session: Session) -> None:
         """Tell this session when its lease is lost."""
-        self._sessions[meter_id] = session
+        self._sessions[session.token] = session
 
     async def release(self, meter_id: int, token: int) -> None:
         """Give the lease back; where Redis is away it expires by itself."""
-        self._held.pop(meter_id, None)
-        self._sessions.pop(meter_id, None)
+        self._held.pop(token, None)
+        self._sessions.pop(token, None)
         try:
             await self._pipe.script(RELEASE, [lease_key(meter_id)], [f"{token}:{self._owner}"])
         except errors.BusAway as error:
@@ -97,14 +98,14 @@ class Leases:
                     self._pipe.script(
                         RENEW, [lease_key(meter_id)], [f"{token}:{self._owner}", self._lease_ms]
                     )
-                    for meter_id, token in held
+                    for token, meter_id in held
                 ),
                 return_exceptions=True,
             )
-            for (meter_id, token), answer in zip(held, answers, strict=True):
+            for (token, meter_id), answer in zip(held, answers, strict=True):
                 if isinstance(answer, Exception):
                     log.warning("lease_not_renewed", meter_id=meter_id, error=str(answer))
-                elif not answer and self._held.get(meter_id) == token and meter_id in self._sessions:
-                    self._sessions[meter_id].lost = errors.LeaseLost(
+                elif not answer and token in self._sessions:
+                    self._sessions[token].lost = errors.LeaseLost(
                         "the lease ran out and another dialog took it"
                     )
