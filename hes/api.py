@@ -6,15 +6,15 @@ An error's `code` is stable and part of the API; `detail` is for people.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from http import HTTPStatus
 from typing import Any, Protocol, runtime_checkable
 
 import redis
 import structlog
-from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
+from django.db import DataError, InterfaceError, OperationalError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
@@ -22,13 +22,14 @@ from rest_framework.authtoken.models import Token
 from rest_framework.authtoken.serializers import AuthTokenSerializer
 from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import AllowAny, DjangoModelPermissions
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
 
-log = structlog.get_logger(__name__)
+from hes.problems import API_PREFIX, PROBLEM_JSON, plain_problem, problem_body
 
-PROBLEM_JSON = "application/problem+json"
+log = structlog.get_logger(__name__)
 
 
 class Problem(Protocol):
@@ -69,27 +70,19 @@ class ProblemSerializer(serializers.Serializer[Any]):
     errors = ProblemFieldSerializer(many=True)  # type: ignore[assignment]
 
 
-def problem_body(
-    status: int, code: str, detail: str, errors: Sequence[dict[str, str]] = ()
-) -> dict[str, Any]:
-    return {
-        "type": f"urn:hes:problem:{code.lower().replace('_', '-')}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        "errors": list(errors),
-    }
-
-
 def problem_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler. What it does not know becomes a 500 and is logged by Django."""
     headers: dict[str, str] = {}
+    # problems are JSON whatever else the view speaks
+    request = context["request"]
+    request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     if isinstance(error, Refusal):
         errors = [{"field": p.field, "code": p.code, "detail": p.detail} for p in error.problems]
         body = problem_body(error.status, error.code, error.detail, errors)
     elif isinstance(error, Http404):
         body = problem_body(404, "NOT_FOUND", str(error) or "There is no such thing here.")
+    elif isinstance(error, RequestDataTooBig):
+        body = problem_body(413, "TOO_LARGE", "The body is too large.")
     elif isinstance(error, PermissionDenied):
         body = problem_body(403, "PERMISSION_DENIED", str(error) or "You may not do this.")
     elif isinstance(error, exceptions.APIException):
@@ -136,8 +129,27 @@ def _field_errors(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
 @csrf_exempt
 def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
     """What the API answers where there is nothing."""
-    body = problem_body(404, "NOT_FOUND", f"There is nothing at {request.path}")
-    return JsonResponse(body, status=404, content_type=PROBLEM_JSON)
+    return plain_problem(404, "NOT_FOUND", f"There is nothing at {request.path}")
+
+
+def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's own refusals, such as another host's name."""
+    if request.path.startswith(API_PREFIX):
+        return plain_problem(400, "BAD_REQUEST", "The request is malformed or for another host.")
+    return defaults.bad_request(request, exception)
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith(API_PREFIX):
+        return not_found(request)
+    return defaults.page_not_found(request, exception)
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    """A fault of ours; Django has logged it."""
+    if request.path.startswith(API_PREFIX):
+        return plain_problem(500, "INTERNAL", "The head-end failed; its log says why.")
+    return defaults.server_error(request)
 
 
 class Pages(CursorPagination):
@@ -149,6 +161,17 @@ class Pages(CursorPagination):
     page_size = 100
     page_size_query_param = "page_size"
     max_page_size = 1000
+
+    def paginate_queryset(
+        self, queryset: Any, request: Request, view: APIView | None = None
+    ) -> list[Any] | None:
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (ValidationError, ValueError, DataError):
+            # a place in the order that the column cannot have
+            if self.cursor_query_param not in request.query_params:
+                raise
+            raise exceptions.NotFound(self.invalid_cursor_message) from None
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: APIView) -> tuple[str, ...]:
         return tuple(view.cursor_ordering)  # type: ignore[attr-defined]

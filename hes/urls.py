@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from rest_framework.request import Request
 
 from hes import health
-from hes.api import TokenView, not_found
+from hes.api import TokenView, handler400, handler404, handler500, not_found
+
+__all__ = ["handler400", "handler404", "handler500", "urlpatterns"]
+
+DOCS: dict[str, Any] = {"url_name": "api-schema", "http_method_names": ["get", "head"]}
+
+
+class SchemaView(SpectacularAPIView):
+    """One version; a client's `version` must not get into the header that names the file."""
+
+    def _get_version_parameter(self, request: Request) -> None:
+        return None
+
 
 api: list[URLPattern | URLResolver] = [
     path("", include("meters.api.urls")),
     path("", include("readings.api.urls")),
     path("", include("events.api.urls")),
     re_path(r"^token/?$", TokenView.as_view(), name="api-token"),
-    re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="api-schema"),
-    re_path(r"^docs/?$", SpectacularSwaggerView.as_view(url_name="api-schema"), name="api-docs"),
-    re_path(r"^redoc/?$", SpectacularRedocView.as_view(url_name="api-schema"), name="api-redoc"),
+    re_path(r"^schema/?$", SchemaView.as_view(), name="api-schema"),
+    re_path(r"^docs/?$", SpectacularSwaggerView.as_view(**DOCS), name="api-docs"),
+    re_path(r"^redoc/?$", SpectacularRedocView.as_view(**DOCS), name="api-redoc"),
     path("<path:path>", not_found),
 ]
 

@@ -59,7 +59,10 @@ def parse_time(field: str, value: Any) -> dt.datetime:
         raise Invalid.field(field, "TIME_INVALID", "must be ISO 8601, such as 2026-01-31T00:00:00Z")
     if moment.tzinfo is None:
         raise Invalid.field(field, "TIME_WITHOUT_OFFSET", "must have an offset: Z or +01:00")
-    return moment.astimezone(dt.UTC)
+    try:
+        return moment.astimezone(dt.UTC)
+    except OverflowError:
+        raise Invalid.field(field, "TIME_INVALID", "is outside the calendar") from None
 
 
 def _nothing(meter: Meter, parameters: Mapping[str, Any]) -> dict[str, Any]:

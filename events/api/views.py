@@ -15,11 +15,13 @@ from rest_framework.views import APIView
 from events.codes import UNKNOWN, Meanings
 from events.models import Event
 from hes.api import Pages
+from hes.api_input import KnownFields
 from meters.api.ranges import asked_open_range, known_meter, range_parameters
 from meters.api.serializers import CommandSerializer
 from meters.api.views import IDEMPOTENCY_KEY, PROBLEMS_OF_ONE, PROBLEMS_OF_ORDER, command_response
 from meters.errors import Invalid
 from meters.models import Command
+from meters.parameters import parse_logical_name
 from meters.services import order_command
 
 
@@ -67,7 +69,7 @@ class EventPageSerializer(serializers.Serializer):
     results = EventSerializer(many=True)
 
 
-class EventsOrderSerializer(serializers.Serializer):
+class EventsOrderSerializer(KnownFields):
     """Read the standard event log from the meter now: a range, or what is newer than the last read."""
 
     meter = serializers.CharField(help_text="Serial of the meter.")
@@ -119,7 +121,7 @@ class EventView(APIView):
         if end is not None:
             events = events.filter(captured_at__lt=end)
         if query.get("log"):
-            events = events.filter(log=query["log"])
+            events = events.filter(log=parse_logical_name("log", query["log"]))
         if query.get("code"):
             events = events.filter(code=_code(query["code"]))
         pages = Pages()

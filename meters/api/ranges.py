@@ -52,7 +52,8 @@ def known_meter(serial: Any) -> Meter:
     """The meter with its type. Raises Invalid, MeterUnknown."""
     if not serial or not isinstance(serial, str):
         raise Invalid.field("meter", "REQUIRED", "names no meter")
-    found = Meter.objects.select_related("meter_type").filter(serial=serial).first()
+    known = Meter.objects.select_related("meter_type")
+    found = None if "\0" in serial else known.filter(serial=serial).first()
     if found is None:
         raise MeterUnknown(f"there is no meter {serial[:64]!r}")
     return found
@@ -65,7 +66,10 @@ def asked_range(request: Request) -> tuple[dt.datetime, dt.datetime]:
     """
     start, end = asked_open_range(request)
     end = end or dt.datetime.now(dt.UTC)
-    start = start or end - DEFAULT_RANGE
+    try:
+        start = start or end - DEFAULT_RANGE
+    except OverflowError:
+        raise _refused("to", "TIME_INVALID", "is outside the calendar") from None
     if end <= start:
         raise _refused("from", "RANGE_EMPTY", "must be in the past where there is no to")
     return start, end
@@ -87,8 +91,6 @@ def _time(request: Request, name: str) -> dt.datetime | None:
         return parse_time(name, _UNESCAPED_PLUS.sub("+", given))
     except Invalid as error:
         raise RangeInvalid(error.detail, problems=error.problems) from None
-    except OverflowError:
-        raise _refused(name, "TIME_INVALID", "is outside the calendar") from None
 
 
 def _refused(field: str, code: str, detail: str) -> RangeInvalid:

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from hes.api_input import KnownFields
 from meters.hints import explain
 from meters.models import Association, Command, Credential, Link, Meter, MeterType, TypeRegister
 
@@ -83,19 +84,12 @@ class LinkSerializer(LinkStateSerializer):
         fields = ("meter", *LinkStateSerializer.Meta.fields, "clashes", "last_clash_at")
 
 
-class SecretsSerializer(serializers.Serializer):
+class SecretsSerializer(KnownFields):
     """Keys as 32 hex digits, the password as it is. Write-only: they are stored enveloped and never shown."""
 
     guek = serializers.CharField(required=False, write_only=True, help_text="Global unicast encryption key.")
     gak = serializers.CharField(required=False, write_only=True, help_text="Global authentication key.")
     lls_password = serializers.CharField(required=False, write_only=True, trim_whitespace=False)
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := set(data) - set(Credential.Kind.values)):
-            raise serializers.ValidationError(
-                {name: ["is no kind of secret"] for name in sorted(map(str, unknown))}, code="unknown"
-            )
-        return super().to_internal_value(data)
 
 
 class RelaySerializer(serializers.Serializer):
@@ -105,7 +99,7 @@ class RelaySerializer(serializers.Serializer):
     read_at = serializers.DateTimeField(source="relay_read_at", allow_null=True)
 
 
-class MeterSerializer(serializers.ModelSerializer):
+class MeterSerializer(KnownFields, serializers.ModelSerializer):
     serial = serializers.CharField(max_length=64)
     system_title = serializers.CharField(
         max_length=16, required=False, allow_null=True, allow_blank=True, help_text="16 hex digits."
@@ -196,7 +190,7 @@ class CommandSerializer(serializers.ModelSerializer):
         return None if error is None else ErrorSerializer(error).data
 
 
-class CommandOrderSerializer(serializers.Serializer):
+class CommandOrderSerializer(KnownFields):
     """An order. Parameters by kind: profile_read takes logical_name, from and to; events_read from and to or
     nothing; registers_read a list logical_names or nothing; the others nothing."""
 

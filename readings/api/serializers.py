@@ -6,6 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from hes.api_input import KnownFields
+
 
 class ChannelSerializer(serializers.Serializer):
     """One channel of a profile: what all of its values are."""
@@ -82,7 +84,7 @@ class InstantaneousSerializer(serializers.Serializer):
     registers = LatestSerializer(many=True)
 
 
-class OrderSerializer(serializers.Serializer):
+class OrderSerializer(KnownFields):
     """What each order to read now may hold."""
 
     meter = serializers.CharField(help_text="Serial of the meter.")
