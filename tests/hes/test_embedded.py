@@ -189,3 +189,10 @@ def test_embedded_does_not_load_django() -> None:
     )
     outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert outcome.stdout.strip() == "[]"
+
+
+def test_servers_start_below_a_folder_with_blanks_and_quotes(folder: Path) -> None:
+    inner = folder / 'a "quoted" folder'
+    with EmbeddedPostgres(inner), EmbeddedRedis(inner) as server, redis.Redis.from_url(server.url) as client:
+        assert client.config_get("dir")["dir"] == str(inner)
+        assert client.config_get("save")["save"] == ""
