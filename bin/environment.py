@@ -1,5 +1,5 @@
-"""Build .venv from requirements.txt, then become its Python. Run by bin/python with the system's Python: standard
-library only.
+"""Build .venv from requirements.txt, then become its Python. Run by bin/python with the system's Python,
+so with the standard library only.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def whole(folder: Path) -> bool:
-    """Whether .venv was built to its end, in this place: its commands name their interpreter by its whole path."""
+    """Whether .venv was built to its end, in this place: its commands name their interpreter by its path."""
     if not (folder / "installed.txt").exists() or not (folder / "bin" / "python").exists():
         return False
     return str(folder / "bin" / "python") in (folder / "bin" / "pip").read_text()
@@ -64,7 +64,7 @@ def main(root: Path, words: list[str]) -> None:
     except (subprocess.CalledProcessError, OSError) as error:
         sys.exit(f"the environment could not be built: {error}")
     python = str(root / ".venv" / "bin" / "python")
-    os.execv(python, [python, *words])
+    os.execv(python, [python, *words])  # noqa: S606
 
 
 if __name__ == "__main__":
