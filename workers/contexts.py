@@ -130,6 +130,13 @@ def load(meter_ids: Iterable[int]) -> dict[int, MeterContext]:
     }
 
 
+def keep_system_title(meter_id: int, system_title: str) -> bool:
+    """False: another meter has this title; two devices under one name are for a person to sort out."""
+    taken = Meter.objects.filter(system_title=system_title).exclude(pk=meter_id).exists()
+    unknown = Meter.objects.filter(pk=meter_id, system_title=None)
+    return not taken and bool(unknown.update(system_title=system_title))
+
+
 def load_many(meter_ids: list[int]) -> list[MeterContext | Exception]:
     """For gathered calls: one answer a meter id, in their order."""
     found = load(meter_ids)

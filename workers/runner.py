@@ -79,6 +79,15 @@ class Runner:
         log.info("counter_hint", meter=context.serial, value=value, cause=cause, taken=lifted)
         return lifted
 
+    async def learn_title(self, context: MeterContext, system_title: str) -> None:
+        """Note the title that a ciphered dialog proved: from now on another one, or a replay, is refused."""
+        try:
+            learnt = await self.database.call(contexts.keep_system_title, context.meter_id, system_title)
+        except Exception as error:
+            log.warning("system_title_not_kept", meter=context.serial, error=str(error).strip())
+            return
+        log.info("system_title_learnt", meter=context.serial, system_title=system_title, kept=learnt)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:

@@ -222,6 +222,8 @@ class Session:
                 await self.runner.keep_received((self.context.key_id, title, counter))
             except Exception as error:
                 log.warning("received_counter_not_kept", meter=self.context.serial, error=str(error).strip())
+        if self.ciphered and self.context.system_title is None and len(self.received) == 1:
+            await self.runner.learn_title(self.context, next(iter(self.received)))
 
     async def run(self, dialog: Dialog[T], connection: Connection | None = None) -> T:
         """Carry a dialog's effects to their end. Every wait takes what is left of the deadline."""

@@ -43,6 +43,14 @@ def test_clock_read_tells_the_drift(start_fleet: StartFleet, carry: Carry) -> No
     assert Meter.objects.get().clock_drift_s == command.result["drift_s"]
 
 
+def test_system_title_that_was_not_recorded_is_learnt(start_fleet: StartFleet, carry: Carry) -> None:
+    start_fleet()
+    known = Meter.objects.get().system_title
+    Meter.objects.update(system_title=None)
+    assert carry(SERIAL, "clock_read").state == "confirmed"
+    assert Meter.objects.get().system_title == known
+
+
 def test_disconnect_is_confirmed_by_read_back(start_fleet: StartFleet, carry: Carry) -> None:
     fleet = start_fleet(meter=MeterSettings(relay_delay_s=1.0))
     command = carry(SERIAL, "relay_disconnect")
