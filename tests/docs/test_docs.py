@@ -37,6 +37,7 @@ CODE_PLACE = {
     "_refused": 1,
     "fail": 2,
     "field": 1,
+    "plain_problem": 1,
     "problem_body": 1,
 }
 #: calls that take the reason of a link's end or of a discarded frame
@@ -171,6 +172,34 @@ def test_operations_lists_every_setting() -> None:
     assert {name for name in variables_read() if f"| `{name}` |" not in text} == set()
 
 
+def test_operations_every_log_event_stands_in_it() -> None:
+    levels = ("debug", "info", "warning", "error", "exception", "critical")
+    events = {
+        text_of(call.args[0])
+        for tree in modules("gateway", "workers", "readings", "events", "meters", "hes")
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and call.args and name_of(call) in levels
+        if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "log") == "log"
+    }
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert len(events) > 40
+    assert {event for event in events if event and f"`{event}`" not in text} == set()
+
+
+def test_readme_licence_gurux_is_imported_by_tests_and_benches_only() -> None:
+    imported = {
+        name.partition(".")[0]
+        for tree in modules(*PACKAGES, "simulator")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [n.name for n in node.names]
+        )
+    }
+    assert "django" in imported
+    assert not any(name.startswith("gurux") for name in imported)
+
+
 def anchors(path: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -192,7 +221,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: path.name)
 def test_commands_exist(document: Path) -> None:
     text = document.read_text()
-    scripts = set(re.findall(r"\b(bin/[a-z]+)\b", text)) - {"bin/sh"}
+    scripts = set(re.findall(r"(?<![\w/])(bin/[a-z]+)\b", text))
     assert {script for script in scripts if not (ROOT / script).exists()} == set()
     known = get_commands()
     assert {name for name in re.findall(r"manage\.py ([a-z_]+)", text) if name not in known} == set()
