@@ -146,7 +146,7 @@ def _lose(command: Command) -> None:
     state = State.UNKNOWN if acted else State.FAILED
     with transaction.atomic():
         held = Command.objects.filter(pk=command.pk, state=State.RUNNING, claim_token=command.claim_token)
-        if held.update(
+        if held.filter(claimed_until__lt=timezone.now()).update(
             state=state,
             finished_at=timezone.now(),
             error_code="WORKER_LOST",

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from dlms.errors import DlmsError
 from meters.models import Command
@@ -39,6 +39,12 @@ RELAY_POLL_S = 1.0
 PROVE_POLL_S = 1.0
 #: A read is confirmed when its rows are stored, or after this, with `stored` false: they wait in the stream.
 STORE_WAIT_S = 10.0
+#: After a refusal the state is read back for this long: what a meter answers is not always what it does.
+REFUSED_WATCH_S = 3.0
+#: An outcome is told to a database that is away for this long; later the sweep ends the row.
+FINISH_FOR_S = 120.0
+FINISH_WAIT_S = 1.0
+TAKEN = "COMMAND_TAKEN"
 #: A meter that is away when its command comes is waited for at most this long.
 OFFLINE_WAIT_S = 10.0
 #: A meter that hangs up in each dialog is not called for ever.
@@ -113,6 +119,10 @@ class Waiting:
         return await self._runner.database.call(rows.wait, self._command.pk)
 
     def goes_on_after(self, error: DlmsError) -> bool:
+        if error.code == TAKEN:
+            # By another worker, or by time: the row itself tells, and it may be queued again by now.
+            self._noted_at = -math.inf
+            return True
         self.last = error
         self._links_lost += isinstance(error, errors.LinkLost)
         self._noted_at = -math.inf if not isinstance(error, errors.MeterBusy) else self._noted_at
@@ -149,7 +159,7 @@ class Attempt:
     async def _carry(self, session: Session) -> None:
         self.token = await self.runner.database.call(rows.claim, self.command.pk)
         if self.token is None:
-            raise errors.ConfigurationError("the command was taken or has expired", code="COMMAND_TAKEN")
+            raise errors.ConfigurationError("the command was taken or has expired", code=TAKEN)
         async with _claim_kept(self.runner, self.command, self.token):
             if self.command.kind in METHOD:
                 await self._switch(session)
@@ -190,14 +200,26 @@ class Attempt:
             except DlmsError as error:
                 if error.cause_class != "service":
                     raise
-                # The meter refused: an answer, so it is certain what happened.
-                self.acted = False
-                raise
-        self.failure = await self.read_back(session, name, method)
+                await self._after_refusal(session, name, method, error)
+                return
+        self.failure = await self.read_back(session, name, method, settings.HES_COMMAND_DEADLINE_S)
 
-    async def read_back(self, session: Session, name: bytes, method: int) -> DlmsError | None:
-        """Read until the end state of the control mode is seen, or the time is up."""
+    async def _after_refusal(self, session: Session, name: bytes, method: int, refusal: DlmsError) -> None:
+        """The meter refused: nothing acted, unless the state shows it. An exception-response is not
+        authenticated, and an ACTION may succeed whose return data cannot be had."""
+        if await self.read_back(session, name, method, REFUSED_WATCH_S) is not None:
+            self.acted = False
+            raise refusal
+
+    async def read_back(
+        self, session: Session, name: bytes, method: int, within_s: float
+    ) -> DlmsError | None:
+        """Read until the end state of the control mode is seen, or the time is up.
+
+        A command may wait for its meter for days, but once it has acted it must not hold the meter so long.
+        """
         assert self.result is not None
+        until = min(session.deadline, time.monotonic() + within_s)
         while True:
             connection = await session.associate(Purpose.COMMAND)
             state = await session.run(relay.read_state(connection, name))
@@ -206,7 +228,7 @@ class Attempt:
             if relay.reached(state, method):
                 await self._note(session, state)
                 return None
-            if session.remaining_s < 2 * RELAY_POLL_S:
+            if until - time.monotonic() < 2 * RELAY_POLL_S:
                 await self._note(session, state)
                 return errors.RelayError(
                     f"output_state {state.output_state}, control_state {state.control_state} at the deadline"
@@ -227,10 +249,11 @@ async def _prove(
     assert name is not None
     assert attempt.token is not None
     async with _claim_kept(runner, command, attempt.token):
-        while (left_s := rows.seconds_left(command)) > 0:
+        until = time.monotonic() + min(rows.seconds_left(command), settings.HES_COMMAND_DEADLINE_S)
+        while (left_s := until - time.monotonic()) > 0:
             try:
                 async with open_session(runner, context, left_s, f"{command.kind}.prove") as session:
-                    failure = await attempt.read_back(session, name, method)
+                    failure = await attempt.read_back(session, name, method, left_s)
                 return await _end(runner, command, attempt.token, failure, attempt.result)
             except errors.LinkQuarantined:
                 await _cut(runner, context)
@@ -239,9 +262,7 @@ async def _prove(
             await asyncio.sleep(PROVE_POLL_S)
     code = cause.code if cause else "RELAY_UNPROVEN"
     detail = f"the ACTION was sent, the state could not be read back ({code})"
-    return await runner.database.call(
-        rows.finish, command.pk, attempt.token, Command.State.UNKNOWN, attempt.result, code, detail
-    )
+    return await _finish(runner, command, attempt.token, Command.State.UNKNOWN, attempt.result, code, detail)
 
 
 async def _cut(runner: Runner, context: MeterContext) -> None:
@@ -262,4 +283,24 @@ async def _end(
     result = result if result is not None else getattr(error, "result", None)
     state = Command.State.CONFIRMED if error is None else Command.State.FAILED
     code, detail = (error.code, error.detail) if error else ("", "")
-    return await runner.database.call(rows.finish, command.pk, token, state, result, code, detail)
+    return await _finish(runner, command, token, state, result, code, detail)
+
+
+async def _finish(
+    runner: Runner,
+    command: Command,
+    token: uuid.UUID | None,
+    state: str,
+    result: dict[str, Any] | None,
+    code: str,
+    detail: str,
+) -> str:
+    """Write the outcome down, also when the database is away for a while."""
+    until = time.monotonic() + FINISH_FOR_S
+    while True:
+        try:
+            return await runner.database.call(rows.finish, command.pk, token, state, result, code, detail)
+        except (OperationalError, InterfaceError):
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(FINISH_WAIT_S)
