@@ -187,15 +187,13 @@ def test_operations_every_log_event_stands_in_it() -> None:
 
 
 def test_readme_licence_gurux_is_imported_by_tests_and_benches_only() -> None:
-    imported = {
-        name.partition(".")[0]
-        for tree in modules(*PACKAGES, "simulator")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in (
-            [node.module or ""] if isinstance(node, ast.ImportFrom) else [n.name for n in node.names]
-        )
-    }
+    imported = set()
+    for tree in modules(*PACKAGES, "simulator"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module or "")
     assert "django" in imported
     assert not any(name.startswith("gurux") for name in imported)
 
