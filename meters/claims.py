@@ -90,7 +90,7 @@ _CLAIM = """
         SELECT d.id FROM meters_dueread d
         JOIN meters_link l ON l.meter_id = d.meter_id AND l.state = 'present'
         JOIN meters_meter m ON m.id = d.meter_id AND m.state = ANY(%(operated)s)
-        JOIN meters_readingplan p ON p.id = d.plan_id AND p.enabled
+        JOIN meters_readingplan p ON p.id = d.plan_id AND p.enabled AND p.meter_type_id = m.meter_type_id
         WHERE d.next_due_at <= now() AND (d.claim_token IS NULL OR d.claimed_until < now())
           {also}
         ORDER BY d.priority, d.next_due_at, d.id
@@ -150,6 +150,7 @@ def settle(outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
             UPDATE meters_dueread d
             SET claim_token = NULL, claimed_until = NULL, last_error = e.error,
                 next_due_at = now() + make_interval(secs => e.retry_in_s),
+                backfill_from = CASE WHEN e.error = '' THEN NULL ELSE d.backfill_from END,
                 attempts = CASE WHEN e.error = '' THEN 0 WHEN e.counted THEN d.attempts + 1 ELSE d.attempts
                 END, last_ok_at = CASE WHEN e.error = '' THEN now() ELSE d.last_ok_at END
             FROM ended e, held WHERE d.id = held.id AND e.id = d.id

@@ -13,9 +13,9 @@ from django.conf import settings
 
 from dlms import obis
 from dlms.errors import DlmsError
-from meters.models import Command
+from meters.models import Command, ReadingPlan
 from meters.models.type import Purpose
-from workers import errors, reading
+from workers import errors, plans, reading
 from workers.session import Session
 
 Kind = Command.Kind
@@ -46,6 +46,7 @@ async def read(session: Session, command: Command) -> dict[str, Any]:
         case Kind.PROFILE_READ:
             name = obis.parse(parameters["logical_name"])
             start, end = _time(parameters["from"]), _time(parameters["to"])
+            await _owe_below(session, ReadingPlan.Kind.PROFILE, obis.to_text(name), start)
             rows = await reading.read_profile(session, name, start, end - dt.timedelta(seconds=1), origin)
             span = {"from": parameters["from"], "to": parameters["to"]}
             link = _link("/api/profile/read", meter=serial, profile=parameters["logical_name"], **span)
@@ -57,6 +58,7 @@ async def read(session: Session, command: Command) -> dict[str, Any]:
                 if parameters
                 else end - dt.timedelta(days=settings.HES_FIRST_READ_DAYS)
             )
+            await _owe_below(session, ReadingPlan.Kind.EVENTS, "", start)
             count = await reading.read_events(session, start, end, origin)
             span = {"from": start.isoformat(), "to": end.isoformat()}
             return {"events": count, **span, "rows_at": _link("/api/event", meter=serial, **span)}
@@ -90,6 +92,10 @@ async def _test_associations(session: Session) -> dict[str, Any]:
         first_error.result = {"associations": found}  # type: ignore[attr-defined]
         raise first_error
     return {"associations": found}
+
+
+async def _owe_below(session: Session, kind: str, logical_name: str, start: dt.datetime) -> None:
+    await session.runner.database.call(plans.owe_below, session.context.meter_id, kind, logical_name, start)
 
 
 def _link(path: str, **query: str) -> str:

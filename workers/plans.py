@@ -4,19 +4,20 @@ threads."""
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from django.conf import settings
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from dlms import obis, profile
 from dlms.profile import CaptureObject, Coding, Column
 from dlms.profile.layout import Role
 from events.models import Event
-from meters.models import Meter, ReadingPlan, TypeRegister
+from meters.models import DueRead, Meter, ReadingPlan, TypeRegister
 from readings import layouts
 from readings.models import MeterProfile, ProfileLayout
 from workers.contexts import MeterContext
@@ -33,6 +34,8 @@ class Item:
     logical_name: bytes
     start: dt.datetime
     end: dt.datetime
+    #: it begins with what a read on demand left behind (`DueRead.backfill_from`)
+    owed: bool = False
 
     def chunks(self) -> Iterator[tuple[dt.datetime, dt.datetime]]:
         start = self.start
@@ -58,7 +61,7 @@ class LayoutRequest:
 
 def items_of(pairs: list[tuple[int, int]], now: dt.datetime) -> list[Item]:
     """One item per (meter id, plan id), from behind the newest stored row to now. A meter without rows is
-    read from the start of the day `HES_FIRST_READ_DAYS` ago."""
+    read from the start of the day `HES_FIRST_READ_DAYS` ago, one that owes earlier rows from there on."""
     plans = {plan.pk: plan for plan in ReadingPlan.objects.filter(pk__in={plan_id for _, plan_id in pairs})}
     meter_ids = {meter_id for meter_id, _ in pairs}
     marks: dict[tuple[int, str], dt.datetime | None] = {
@@ -68,35 +71,60 @@ def items_of(pairs: list[tuple[int, int]], now: dt.datetime) -> list[Item]:
         )
     }
     has_events = any(plan.kind == ReadingPlan.Kind.EVENTS for plan in plans.values())
-    newest_events = _newest_events(meter_ids) if has_events else {}
+    newest_events = _newest_events(meter_ids, now) if has_events else {}
+    # After the marks: who owes says so before rows are stored that move the mark.
+    owing = DueRead.objects.filter(meter_id__in=meter_ids, plan_id__in=list(plans), backfill_from__lt=now)
+    owed = {(m, p): start for m, p, start in owing.values_list("meter_id", "plan_id", "backfill_from")}
     first = (now - dt.timedelta(days=settings.HES_FIRST_READ_DAYS)).replace(
         hour=0, minute=0, second=0, microsecond=0
     )
     items = []
     for meter_id, plan_id in pairs:
         plan = plans[plan_id]
-        match plan.kind:
-            case ReadingPlan.Kind.PROFILE:
-                mark = marks.get((meter_id, plan.logical_name))
-                start = mark + dt.timedelta(seconds=1) if mark else first
-                items.append(Item(plan.kind, obis.parse(plan.logical_name), start, now))
-            case ReadingPlan.Kind.EVENTS:
-                # From the newest time itself: a second event of that second may have come after the last
-                # read.
-                items.append(Item(plan.kind, b"", newest_events.get(meter_id, first), now))
-            case _:
-                items.append(Item(plan.kind, b"", now, now))
+        if plan.kind == ReadingPlan.Kind.PROFILE:
+            name, mark = obis.parse(plan.logical_name), marks.get((meter_id, plan.logical_name))
+            start = mark + dt.timedelta(seconds=1) if mark else first
+        elif plan.kind == ReadingPlan.Kind.EVENTS:
+            # From the newest time itself: a second event of that second may have come after the last read.
+            name, start = b"", newest_events.get(meter_id, first)
+        else:
+            items.append(Item(plan.kind, b"", now, now))
+            continue
+        since = owed.get((meter_id, plan_id))
+        items.append(Item(plan.kind, name, min(start, since or start), now, owed=since is not None))
     return items
 
 
-def _newest_events(meter_ids: set[int]) -> dict[int, dt.datetime]:
+def _newest_events(meter_ids: set[int], now: dt.datetime) -> dict[int, dt.datetime]:
+    """Of those up to now: a clock that was ahead once must not hide what comes before its events."""
     rows = (
-        Event.objects.filter(meter_id__in=meter_ids)
+        Event.objects.filter(meter_id__in=meter_ids, captured_at__lte=now)
         .order_by()
         .values("meter_id")
         .annotate(newest=Max("captured_at"))
     )
     return {row["meter_id"]: row["newest"] for row in rows}
+
+
+def owe_below(meter_id: int, kind: str, logical_name: str, start: dt.datetime) -> None:
+    """Say before a read on demand from `start` on what the plans have not read below it: its rows move the
+    mark, behind which the plans go on."""
+    types = Meter.objects.filter(pk=meter_id).values("meter_type")
+    plans = ReadingPlan.objects.filter(kind=kind, meter_type__in=types)
+    if kind == ReadingPlan.Kind.PROFILE:
+        plans = plans.filter(logical_name=logical_name)
+    for plan in plans:
+        (item,) = items_of([(meter_id, plan.pk)], timezone.now())
+        if item.start >= start:
+            continue
+        DueRead.objects.get_or_create(meter_id=meter_id, plan=plan, defaults={"priority": plan.priority})
+        unowed = Q(backfill_from=None) | Q(backfill_from__gt=item.start)
+        DueRead.objects.filter(unowed, meter_id=meter_id, plan=plan).update(backfill_from=item.start)
+
+
+def owe_from(due_id: int, token: uuid.UUID, start: dt.datetime) -> None:
+    """A part of what was owed is read: the next try need not begin before `start`."""
+    DueRead.objects.filter(pk=due_id, claim_token=token).update(backfill_from=start)
 
 
 def known_profiles(requests: list[tuple[MeterContext, bytes]]) -> list[KnownProfile | None]:

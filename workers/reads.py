@@ -47,6 +47,8 @@ SOON = {
     "GATEWAY_LOST": 1.0,
     "GATEWAY_DRAINING": 1.0,
     "BUS_AWAY": 3.0,
+    # The table still has the link that Redis has not. The meter's next link makes it due at once.
+    "METER_OFFLINE": 5.0,
 }
 #: These say nothing about the meter: they do not count as attempts.
 NOT_THE_METERS = {
@@ -164,7 +166,7 @@ class Collector:
                 while left:
                     claim, item = left[0]
                     try:
-                        await _read_item(session, item)
+                        await _read_item(session, claim, item)
                     except DlmsError as error:
                         if error.cause_class != "service":
                             raise
@@ -176,6 +178,9 @@ class Collector:
             raise
         except Exception as error:
             await asyncio.gather(*(self._settle(claim, _as_dlms(error)) for claim, _ in left))
+        finally:
+            # A claim that was not settled must run out, not be renewed.
+            self._tokens.difference_update(claim.token for claim, _ in job.items)
 
     async def _settle(self, claim: Claim, error: DlmsError | None) -> None:
         outcome = Outcome(claim.due_id, claim.meter_id, claim.token)
@@ -209,8 +214,6 @@ def retry_in_s(error: DlmsError, attempts: int) -> float | None:
     """Seconds until the next try, or None: not before the plan's next tick."""
     if error.code in SOON:
         return SOON[error.code] * random.uniform(0.7, 1.3)
-    if error.code == errors.MeterOffline.code:
-        return 0.0  # due at once, but not claimed before the meter is present
     if not error.retryable or attempts + 1 >= ATTEMPTS_MAX:
         return None
     return BACKOFF_S[min(attempts, len(BACKOFF_S) - 1)] * random.uniform(0.7, 1.3)
@@ -229,11 +232,13 @@ def load_jobs(claimed: list[Claim]) -> list[Job]:
     return list(jobs.values())
 
 
-async def _read_item(session: Session, item: Item) -> None:
+async def _read_item(session: Session, claim: Claim, item: Item) -> None:
     match item.kind:
         case ReadingPlan.Kind.PROFILE:
             for start, end in item.chunks():
                 await reading.read_profile(session, item.logical_name, start, end, "plan")
+                if item.owed and end < item.end:
+                    await session.runner.database.call(plans.owe_from, claim.due_id, claim.token, end)
         case ReadingPlan.Kind.EVENTS:
             await reading.read_events(session, item.start, item.end, "plan")
         case ReadingPlan.Kind.REGISTERS:

@@ -55,6 +55,27 @@ def test_claim_due_leaves_absent_suspended_and_later_ones(plan: ReadingPlan, add
     assert claims.claim_due(10, 30) == []
 
 
+def test_claim_due_leaves_a_plan_of_another_type(plan: ReadingPlan, add_meter: AddMeter) -> None:
+    add_meter("M")
+    claims.make_due(plan)
+    plan.meter_type = MeterType.objects.create(name="other")
+    plan.save()
+    assert claims.claim_due(10, 30) == []
+
+
+def test_settle_frees_what_was_owed_only_when_it_was_read(plan: ReadingPlan, add_meter: AddMeter) -> None:
+    meter = add_meter("M")
+    claims.make_due(plan)
+    owed = timezone.now() - dt.timedelta(days=3)
+    DueRead.objects.update(backfill_from=owed)
+    (claim,) = claims.claim_due(10, 30)
+    claims.settle([Outcome(claim.due_id, meter.pk, claim.token, "RESPONSE_TIMEOUT", retry_in_s=0)])
+    assert DueRead.objects.get().backfill_from == owed
+    (claim,) = claims.claim_due(10, 30)
+    claims.settle([Outcome(claim.due_id, meter.pk, claim.token)])
+    assert DueRead.objects.get().backfill_from is None
+
+
 def test_claim_due_takes_all_that_is_due_for_a_meter(
     plan: ReadingPlan, add_meter: AddMeter, meter_type: MeterType
 ) -> None:
