@@ -70,7 +70,7 @@ class EventPageSerializer(serializers.Serializer):
 
 
 class EventsOrderSerializer(KnownFields):
-    """Read the standard event log from the meter now: a range, or what is newer than the last read."""
+    """Read the standard event log from the meter now: a range, or the latest days (HES_FIRST_READ_DAYS)."""
 
     meter = serializers.CharField(help_text="Serial of the meter.")
     reason = serializers.CharField(required=False, default="", allow_blank=True, max_length=500)
