@@ -98,7 +98,8 @@ class Stored:
     rejected_rows: int = 0
     registers: int = 0
     events: int = 0
-    #: per profile entry (by its place among the batch's profile entries) the newest row that was stored
+    #: per profile entry (by its place among the batch's profile entries) the newest row that was stored; one
+    #: from the future neither moves the mark nor hides the latest value
     newest: dict[int, int] = field(default_factory=dict)
 
 
@@ -157,7 +158,7 @@ class Store:
             if not inside.all():
                 stored.rejected_rows += rejects.keep_rows(block.take(~inside), low)
                 block = block.take(inside)
-            _note_newest(stored.newest, block)
+            _note_newest(stored.newest, block.take(block.captured_at <= now_us))
             # a row from the future never moves the mark, so it is never certain to be new
             new = (block.captured_at > block.mark) & (block.captured_at <= now_us)
             if new.any():

@@ -123,6 +123,15 @@ def test_store_times_beyond_any_calendar_are_rejected_not_fatal(store, entry):
     assert sorted(found) == ["ROW_IN_FUTURE", "ROW_WITHOUT_TIME"]
 
 
+def test_store_rows_before_one_ahead_of_time_move_the_mark_and_are_shown(store, entry, meter):
+    times = us_of(START) + np.arange(4) * PERIOD_US
+    times[3] = us_of(timezone.now() + timedelta(hours=5))
+    stored = store.store([entry(4, captured_at=times)])
+    assert (stored.straight_rows, stored.staged_rows) == (3, 1)
+    assert stored.newest == {0: int(times[2])}
+    assert MeterProfile.objects.get(meter=meter).high_water == START + timedelta(minutes=30)
+
+
 def test_store_row_a_little_ahead_of_time_does_not_move_the_mark(store, entry, meter):
     ahead = us_of(timezone.now() + timedelta(hours=5)) // PERIOD_US * PERIOD_US
     for read in range(2):
