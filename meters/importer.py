@@ -7,6 +7,7 @@ what people edited since stays. Secrets go from the line into their envelope and
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -122,11 +123,11 @@ def _parse_line(
     for name in ("serial", "system_title"):
         _check_pattern(meter, name, problems)
     if (meter_type := types.get(row["meter_type"])) is None:
-        problems.append(FieldProblem("meter_type", "METER_TYPE_UNKNOWN", f"{row['meter_type'][:64]!r}"))
+        problems.append(FieldProblem("meter_type", "METER_TYPE_UNKNOWN", _shown(row["meter_type"])))
     else:
         meter.meter_type = meter_type
     if meter.time_zone and meter.time_zone not in zone_names():
-        problems.append(FieldProblem("time_zone", "TIME_ZONE_UNKNOWN", f"{meter.time_zone[:64]!r}"))
+        problems.append(FieldProblem("time_zone", "TIME_ZONE_UNKNOWN", _shown(meter.time_zone)))
     meter.server_address = _server_address(row.get("server_address", ""), problems)
     secrets = {}
     for kind in SECRETS:
@@ -138,19 +139,26 @@ def _parse_line(
     return Line(number, meter, secrets)
 
 
+def _shown(value: str) -> str:
+    """A cell in a message; what looks like a key has slipped in from another column."""
+    return "hex digits, not shown" if re.search(r"[0-9A-Fa-f]{32}", value) else repr(value[:64])
+
+
 def _check_pattern(meter: Meter, name: str, problems: list[FieldProblem]) -> None:
     value = getattr(meter, name)
     if value is None:
         return
     validator = Meter._meta.get_field(name).validators[0]
     if not validator.regex.search(value):
-        problems.append(FieldProblem(name, f"{name.upper()}_INVALID", f"{value[:64]!r}: {validator.message}"))
+        problems.append(
+            FieldProblem(name, f"{name.upper()}_INVALID", f"{_shown(value)}: {validator.message}")
+        )
 
 
 def _server_address(text: str, problems: list[FieldProblem]) -> int | None:
     if not text:
         return None
-    if text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= WPORT_MAX:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= WPORT_MAX:
         return int(text)
     problems.append(FieldProblem("server_address", "SERVER_ADDRESS_INVALID", f"must be 1 to {WPORT_MAX}"))
     return None

@@ -152,3 +152,16 @@ def test_import_command_of_an_unreadable_file_says_so(
         path.write_bytes(content)
     with pytest.raises(CommandError):
         call_command("import_meters", str(path))
+
+
+@pytest.mark.parametrize("address", ["0", "65536", "0655359", "000001", "-1", "1.0", "٣"])
+def test_import_server_address_out_of_range_is_a_bad_line(meter_type: MeterType, address: str) -> None:
+    report = import_meters(shipment(line(1, server_address=address)), source="f")
+    assert [bad.code for bad in report.bad] == ["SERVER_ADDRESS_INVALID"]
+
+
+@pytest.mark.parametrize("column", ["meter_type", "time_zone"])
+def test_import_key_in_another_column_is_in_no_message(meter_type: MeterType, column: str) -> None:
+    report = import_meters(shipment(line(1, **{column: KEY})), source="f")
+    assert len(report.bad) == 1
+    assert KEY not in str(report.bad[0])
