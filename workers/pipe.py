@@ -12,9 +12,18 @@ from functools import cache
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from workers.errors import BusAway
+
+#: A server that says so (in a script, too) is there but cannot serve: full, its disk full, or a replica.
+_CANNOT_SERVE = ("OOM ", "MISCONF ", "READONLY ", "NOREPLICAS ", "MASTERDOWN ")
+
+
+def _is_away(answer: ResponseError) -> bool:
+    if isinstance(answer, OutOfMemoryError | ReadOnlyError):
+        return True
+    return any(word in str(answer) for word in _CANNOT_SERVE)
 
 
 @cache
@@ -59,7 +68,9 @@ class Pipe:
             for (_, future), answer in zip(batch, answers, strict=True):
                 if future.done():
                     continue
-                if isinstance(answer, Exception):
+                if isinstance(answer, ResponseError) and _is_away(answer):
+                    future.set_exception(BusAway(str(answer)))
+                elif isinstance(answer, Exception):
                     future.set_exception(answer)
                 else:
                     future.set_result(answer)
