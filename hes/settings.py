@@ -71,6 +71,14 @@ except ValueError:
     raise SettingError("DATABASE_URL", "is not a URL of a PostgreSQL database") from None
 if not _database.get("NAME"):
     raise SettingError("DATABASE_URL", "names no database")
+#: a server that is cut off without a word is away after this, not when the kernel gives up
+_database["OPTIONS"] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+} | _database.get("OPTIONS", {})
 DATABASES = {"default": _database}
 
 # --- web
