@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.request import Request
 
 from hes import health
@@ -32,7 +32,6 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^token/?$", TokenView.as_view(), name="api-token"),
     re_path(r"^schema/?$", SchemaView.as_view(), name="api-schema"),
     re_path(r"^docs/?$", SpectacularSwaggerView.as_view(**DOCS), name="api-docs"),
-    re_path(r"^redoc/?$", SpectacularRedocView.as_view(**DOCS), name="api-redoc"),
     path("<path:path>", not_found),
 ]
 
