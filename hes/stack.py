@@ -248,6 +248,11 @@ class Stack:
             json={"username": OPERATOR, "password": self.operator_password},
             timeout=30,
         )
+        if answer.status_code == 400 and "postgres" not in self.servers:
+            raise StackError(
+                f"the database of DATABASE_URL was made by another demo: its {OPERATOR} and its meters' keys "
+                "are others. Name an empty database, or unset DATABASE_URL"
+            )
         if answer.status_code != 200:
             raise StackError(f"no log-in for {OPERATOR}: {answer.status_code} {answer.text[:500]}")
         token: str = answer.json()["token"]
