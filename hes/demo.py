@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hes.embedded import HOST, EmbeddedError
-from hes.proof import PROFILE, Day, DayProof, Outcome, iso
+from hes.proof import CAPTURE_PERIOD, PROFILE, Day, DayProof, Outcome, iso
 from hes.reaper import ROOT
 from hes.stack import OPERATOR, Stack, StackError, StackSettings, ignore_signals, stop_on_signals
 
@@ -103,7 +103,9 @@ def serials(meters: int) -> list[str]:
 def introduce(stack: Stack, day: Day) -> None:
     """Where everything is, and what to try first."""
     first = serials(1)[0]
-    query = f"meter={first}&profile={PROFILE}&from={iso(day.first_row)}&to={iso(day.last_row)}"
+    # `to` is exclusive, and the day's last row is stamped at its end
+    end = iso(day.last_row + CAPTURE_PERIOD)
+    query = f"meter={first}&profile={PROFILE}&from={iso(day.first_row)}&to={end}"
     show(
         f"""
   operator site   {stack.web_url}/admin/

@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from dlms.enums import unit_symbol as symbol
 from hes.redis import cache
 from meters.models import Meter
 from readings import queries
@@ -24,7 +25,6 @@ from readings.charts import Chart, chart_of
 from readings.layouts import channel_columns
 from readings.models import LayoutColumn, MeterProfile, ProfileLayout
 from readings.store import time_of
-from readings.units import symbol
 from readings.values import value_json
 
 ROWS_MAX: Final = 5000

@@ -33,7 +33,7 @@ async def read(session: Session, command: Command) -> dict[str, Any]:
         case Kind.CLOCK_READ:
             now, drift_s, status = await reading.read_clock(session)
             await session.runner.note_clock((session.context.meter_id, drift_s))
-            return {"clock": now.isoformat(), "drift_s": drift_s, "clock_status": status}
+            return {"clock": reading.iso_z(now), "drift_s": drift_s, "clock_status": status}
         case Kind.REGISTERS_READ:
             wanted = set(parameters.get("logical_names", ()))
             registers = tuple(
@@ -48,7 +48,7 @@ async def read(session: Session, command: Command) -> dict[str, Any]:
             start, end = _time(parameters["from"]), _time(parameters["to"])
             await _owe_below(session, ReadingPlan.Kind.PROFILE, obis.to_text(name), start)
             rows = await reading.read_profile(session, name, start, end - dt.timedelta(seconds=1), origin)
-            span = {"from": parameters["from"], "to": parameters["to"]}
+            span = {"from": reading.iso_z(start), "to": reading.iso_z(end)}
             link = _link("/api/profile/read", meter=serial, profile=parameters["logical_name"], **span)
             return {"rows": rows.rows, **span, "rows_at": link}
         case Kind.EVENTS_READ:
@@ -60,7 +60,7 @@ async def read(session: Session, command: Command) -> dict[str, Any]:
             )
             await _owe_below(session, ReadingPlan.Kind.EVENTS, "", start)
             count = await reading.read_events(session, start, end, origin)
-            span = {"from": start.isoformat(), "to": end.isoformat()}
+            span = {"from": reading.iso_z(start), "to": reading.iso_z(end)}
             return {"events": count, **span, "rows_at": _link("/api/event", meter=serial, **span)}
     raise errors.InternalError(f"no such kind of command: {command.kind}")
 

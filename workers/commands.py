@@ -51,6 +51,7 @@ OFFLINE_WAIT_S = 10.0
 LINKS_LOST_MAX = 2
 #: Before anything that acts was sent, these are tried again while the command's deadline lasts.
 TRY_AGAIN = (errors.BusAway, errors.MeterBusy, errors.LinkQuarantined, errors.GatewayLost, errors.LinkLost)
+METHOD_NAME = {relay.REMOTE_DISCONNECT: "remote_disconnect", relay.REMOTE_RECONNECT: "remote_reconnect"}
 METHOD = {Kind.RELAY_DISCONNECT: relay.REMOTE_DISCONNECT, Kind.RELAY_RECONNECT: relay.REMOTE_RECONNECT}
 
 
@@ -180,7 +181,7 @@ class Attempt:
             raise errors.ConfigurationError("the meter's type has no disconnect control", code="RELAY_NONE")
         connection = await session.associate(Purpose.COMMAND)
         before = await session.run(relay.read_state(connection, name))
-        self.result = {"before": before.evidence(), "method": method, "acted": False}
+        self.result = {"before": before.evidence(), "method": METHOD_NAME[method], "acted": False}
         await self._note(session, before)
         if relay.end_state(method, before.control_mode) is None:
             raise errors.RelayError(
@@ -224,7 +225,7 @@ class Attempt:
             connection = await session.associate(Purpose.COMMAND)
             state = await session.run(relay.read_state(connection, name))
             self.result["after"] = state.evidence()
-            self.result["read_back_at"] = dt.datetime.now(dt.UTC).isoformat()
+            self.result["read_back_at"] = reading.iso_z(dt.datetime.now(dt.UTC))
             if relay.reached(state, method):
                 await self._note(session, state)
                 return None
@@ -240,7 +241,7 @@ class Attempt:
 
 
 async def _prove(
-    runner: Runner, command: Command, context: MeterContext, attempt: Attempt, cause: DlmsError | None
+    runner: Runner, command: Command, context: MeterContext, attempt: Attempt, cause: DlmsError
 ) -> str:
     """The ACTION may have left but the dialog broke: only reading the state back tells. Nothing is sent
     again."""
@@ -260,9 +261,10 @@ async def _prove(
             except DlmsError as error:
                 log.info("read_back_failed", meter=context.serial, code=error.code)
             await asyncio.sleep(PROVE_POLL_S)
-    code = cause.code if cause else "RELAY_UNPROVEN"
-    detail = f"the ACTION was sent, the state could not be read back ({code})"
-    return await _finish(runner, command, attempt.token, Command.State.UNKNOWN, attempt.result, code, detail)
+    unproven = errors.RelayUnproven(f"the ACTION was sent; its dialog ended with {cause}")
+    return await _finish(
+        runner, command, attempt.token, Command.State.UNKNOWN, attempt.result, unproven.code, unproven.detail
+    )
 
 
 async def _cut(runner: Runner, context: MeterContext) -> None:

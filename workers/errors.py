@@ -117,6 +117,13 @@ class RelayError(CarriageError):
     )
 
 
+class RelayUnproven(CarriageError):
+    code = "RELAY_UNPROVEN"
+    retryable = False
+    cause_class: ClassVar[str] = "service"
+    hint = "The switch was sent but not read back: read the meter before you act again."
+
+
 class InternalError(CarriageError):
     code = "INTERNAL_ERROR"
     cause_class: ClassVar[str] = "internal"

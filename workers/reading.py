@@ -18,12 +18,13 @@ from django.conf import settings
 
 from dlms import axdr, client, clock, obis, profile
 from dlms.axdr import CompactArray, Data
-from dlms.enums import DataType
+from dlms.enums import DataType, unit_symbol
 from dlms.errors import DlmsError, RemoteProtocolError, ServiceError
 from dlms.profile import NO_TIME
 from dlms.profile.coding import encode_cell
 from readings import entries, latest
 from readings.entries import RegisterReading
+from readings.values import value_json
 from workers import plans
 from workers.contexts import Register
 from workers.errors import BusAway, NotStored
@@ -136,7 +137,9 @@ async def read_registers(
             {
                 "obis": name,
                 "attribute": register.attribute,
-                "at": _from_us(reading.captured_at_us).isoformat(),
+                "value": value_json(reading.coding, reading.value, reading.scaler, reading.extra),
+                "unit": unit_symbol(reading.unit),
+                "timestamp": iso_z(_from_us(reading.captured_at_us)),
             }
         )
     if readings:
@@ -359,6 +362,11 @@ async def wait_stored(runner: Runner, published: list[bytes], timeout_s: float) 
 
 def _now_us() -> int:
     return time.time_ns() // 1000
+
+
+def iso_z(moment: dt.datetime) -> str:
+    """UTC as the API writes it, in results of commands too."""
+    return moment.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 def _from_us(microseconds: int) -> dt.datetime:

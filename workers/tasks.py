@@ -37,9 +37,11 @@ _collectors: dict[int, Collector] = {}
 def make_due(plan_id: int) -> None:
     """A plan's tick: its reads are due."""
     close_old_connections()
-    plan = ReadingPlan.objects.filter(pk=plan_id, enabled=True).first()
+    plan = ReadingPlan.objects.filter(pk=plan_id).first()
     if plan is None:
         log.warning("plan_unknown", plan_id=plan_id)
+        return
+    if not plan.enabled:
         return
     log.info("plan_due", plan=plan.name, rows=claims.make_due(plan))
 

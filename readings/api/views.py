@@ -18,6 +18,7 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from dlms import obis
+from dlms.enums import unit_symbol as symbol
 from hes.redis import cache
 from meters.api.ranges import METER, asked_range, known_meter, range_parameters
 from meters.api.serializers import CommandSerializer
@@ -36,7 +37,6 @@ from readings.api.serializers import (
 from readings.layouts import channel_columns
 from readings.models import ProfileLayout
 from readings.store import time_of
-from readings.units import symbol
 from readings.values import value_json
 
 #: 31 days of quarter hours

@@ -55,6 +55,7 @@ def test_disconnect_is_confirmed_by_read_back(start_fleet: StartFleet, carry: Ca
     fleet = start_fleet(meter=MeterSettings(relay_delay_s=1.0))
     command = carry(SERIAL, "relay_disconnect")
     assert command.state == "confirmed", (command.error_code, command.error_detail)
+    assert command.result["method"] == "remote_disconnect"
     assert command.result["before"]["output_state"] is True
     assert command.result["after"] == {"output_state": False, "control_state": 0, "control_mode": 2}
     assert len(fleet.meters[SERIAL].relay.movements) == 1
@@ -105,6 +106,9 @@ def test_registers_read_reaches_stream_and_cache(
     command = carry(SERIAL, "registers_read")
     assert command.state == "confirmed", command.error_detail
     assert len(command.result["registers"]) == 9
+    voltage = next(one for one in command.result["registers"] if one["obis"] == "1-0:32.7.0.255")
+    assert (voltage["unit"], voltage["timestamp"][-1]) == ("V", "Z")
+    assert 200 < float(voltage["value"]) < 260
     entry = entries.decode(live_redis.xrange(entries.STREAM)[-1][1][entries.FIELD.encode()])
     assert isinstance(entry, entries.RegisterEntry)
     assert entry.values[0].logical_name == "1-0:1.8.0.255"
