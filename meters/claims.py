@@ -169,6 +169,10 @@ def settle(outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
     return held
 
 
+#: come of something else: the error that stands on the meter's record is nearer to the cause
+CONSEQUENCES = ("LINK_QUARANTINED", "METER_BUSY", "LEASE_LOST", "BUS_AWAY")
+
+
 def record_contact(meter_id: int, error_code: str, error_detail: str) -> None:
     """Put the outcome of a command's dialog on the meter's record."""
     with transaction.atomic(), connection.cursor() as cursor:
@@ -192,6 +196,12 @@ def _record(cursor, outcomes: Sequence[Outcome]) -> None:  # type: ignore[no-unt
             last_error_code = e.code, last_error_detail = left(e.detail, 500),
             last_error_at = CASE WHEN e.code = '' THEN m.last_error_at ELSE now() END
         FROM ended e, locked WHERE m.id = locked.id AND e.id = m.id
+            AND NOT (e.code = ANY(%s) AND m.last_error_code <> '')
         """,
-        [meters, [worst[m].error_code for m in meters], [worst[m].error_detail for m in meters]],
+        [
+            meters,
+            [worst[m].error_code for m in meters],
+            [worst[m].error_detail for m in meters],
+            list(CONSEQUENCES),
+        ],
     )
