@@ -152,6 +152,14 @@ def handler500(request: HttpRequest) -> HttpResponse:
     return defaults.server_error(request)
 
 
+class CursorInvalid(exceptions.APIException):
+    """The cursor is none that this API gave out."""
+
+    status_code = 400
+    default_code = "cursor_invalid"
+    default_detail = "cursor: is none that was given out"
+
+
 class Pages(CursorPagination):
     """Pages by cursor: nothing is counted, rows that come in meanwhile shift nothing.
 
@@ -167,11 +175,13 @@ class Pages(CursorPagination):
     ) -> list[Any] | None:
         try:
             return super().paginate_queryset(queryset, request, view)
+        except exceptions.NotFound:
+            raise CursorInvalid from None
         except (ValidationError, ValueError, DataError):
             # a place in the order that the column cannot have
             if self.cursor_query_param not in request.query_params:
                 raise
-            raise exceptions.NotFound(self.invalid_cursor_message) from None
+            raise CursorInvalid from None
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: APIView) -> tuple[str, ...]:
         return tuple(view.cursor_ordering)  # type: ignore[attr-defined]
@@ -201,7 +211,7 @@ class TokenView(APIView):
         operation_id="token_create",
         tags=["token"],
         request=AuthTokenSerializer,
-        responses={200: TokenSerializer, 400: ProblemSerializer},
+        responses={200: TokenSerializer, (400, PROBLEM_JSON): ProblemSerializer},
     )
     def post(self, request: Request) -> Response:
         serializer = AuthTokenSerializer(data=request.data, context={"request": request})

@@ -32,8 +32,13 @@ def cursor(text: str) -> str:
 
 
 @pytest.mark.parametrize("path", ["meters", "meter-types", "commands", "links", "event"])
+def test_cursor_that_was_not_given_out_is_400(api_as: ApiAs, meter: Meter, path: str) -> None:
+    problem(api_as("viewer").get(f"/api/{path}", {"cursor": "abc"}), 400, "CURSOR_INVALID")
+
+
+@pytest.mark.parametrize("path", ["meters", "meter-types", "commands", "links", "event"])
 @pytest.mark.parametrize("position", ["%00", "no date"])
-def test_cursor_with_a_wrong_place_is_404_or_empty(
+def test_cursor_with_a_wrong_place_is_400_or_empty(
     api_as: ApiAs, meter: Meter, path: str, position: str
 ) -> None:
     answer = api_as("viewer").get(f"/api/{path}", {"cursor": cursor(f"p={position}")})
@@ -41,7 +46,7 @@ def test_cursor_with_a_wrong_place_is_404_or_empty(
         assert position != "%00"
         assert path in ("meters", "meter-types")
     else:
-        problem(answer, 404, "NOT_FOUND")
+        problem(answer, 400, "CURSOR_INVALID")
 
 
 @pytest.mark.parametrize("path", ["instantaneous?", "event?", f"profile/read?{PROFILE}&"])
