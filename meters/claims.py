@@ -47,7 +47,7 @@ def make_due(plan: ReadingPlan) -> int:
     touched.
 
     The offset inside the spread is stable per meter. A row that waits for a retry is brought forward and its
-    attempts start anew; a claimed row is left to its holder.
+    attempts start anew; a claimed row is due again when its holder has settled it.
     """
     spread_s = max(1, plan.spread_s)
     with transaction.atomic(), connection.cursor() as cursor:
@@ -68,17 +68,17 @@ def make_due(plan: ReadingPlan) -> int:
         )
         cursor.execute(
             """
-            WITH free AS (
+            WITH found AS (
                 SELECT d.id, now() + make_interval(secs => mod(abs(hashint8(d.meter_id)::bigint),
                 %(spread)s)) AS due_at FROM meters_dueread d JOIN meters_meter m ON m.id = d.meter_id
                 WHERE d.plan_id = %(plan)s AND m.state = ANY(%(operated)s)
-                  AND (d.claim_token IS NULL OR d.claimed_until < now())
-                ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
+                ORDER BY d.id FOR UPDATE OF d
             )
             UPDATE meters_dueread d
-            SET next_due_at = LEAST(COALESCE(d.next_due_at, free.due_at), free.due_at),
+            SET next_due_at = CASE WHEN d.claim_token IS NULL OR d.claimed_until < now()
+                THEN LEAST(d.next_due_at, found.due_at) ELSE found.due_at END,
                 attempts = 0, priority = %(priority)s
-            FROM free WHERE d.id = free.id
+            FROM found WHERE d.id = found.id
             """,
             {"plan": plan.pk, "spread": spread_s, "priority": plan.priority, "operated": list(OPERATED)},
         )
@@ -149,7 +149,9 @@ def settle(outcomes: Sequence[Outcome]) -> set[uuid.UUID]:
             )
             UPDATE meters_dueread d
             SET claim_token = NULL, claimed_until = NULL, last_error = e.error,
-                next_due_at = now() + make_interval(secs => e.retry_in_s),
+                next_due_at = CASE WHEN d.next_due_at > d.last_tried_at -- the plan's next tick came meanwhile
+                    THEN LEAST(d.next_due_at, now() + make_interval(secs => e.retry_in_s))
+                    ELSE now() + make_interval(secs => e.retry_in_s) END,
                 backfill_from = CASE WHEN e.error = '' THEN NULL ELSE d.backfill_from END,
                 attempts = CASE WHEN e.error = '' THEN 0 WHEN e.counted THEN d.attempts + 1 ELSE d.attempts
                 END, last_ok_at = CASE WHEN e.error = '' THEN now() ELSE d.last_ok_at END

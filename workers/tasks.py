@@ -6,6 +6,8 @@ time limits do not act on threads; every deadline is the runner's.
 
 from __future__ import annotations
 
+import random
+import time
 import uuid
 from typing import Any
 
@@ -16,7 +18,7 @@ from celery.signals import worker_process_shutdown, worker_shutdown, worker_shut
 
 django.setup()
 
-from django.db import close_old_connections  # noqa: E402
+from django.db import InterfaceError, OperationalError, close_old_connections  # noqa: E402
 
 from hes import tasknames  # noqa: E402
 from meters import claims, services  # noqa: E402
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 
 #: Beyond a dialog's own deadline: waiting for the lease's release and the last statement.
 SETTLE_S = 30.0
+TICK_WAITS_S = (0.2, 1.0, 5.0, 10.0, 10.0)
 
 _collectors: dict[int, Collector] = {}
 
@@ -43,7 +46,19 @@ def make_due(plan_id: int) -> None:
         return
     if not plan.enabled:
         return
-    log.info("plan_due", plan=plan.name, rows=claims.make_due(plan))
+    log.info("plan_due", plan=plan.name, rows=_made_due(plan))
+
+
+def _made_due(plan: ReadingPlan) -> int:
+    """A tick comes once: a server that is away for a moment, or a deadlock, must not cost it."""
+    for wait_s in TICK_WAITS_S:
+        try:
+            return claims.make_due(plan)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("plan_not_due_yet", plan=plan.name, error=str(error).strip())
+        close_old_connections()
+        time.sleep(wait_s * random.uniform(0.7, 1.3))
+    return claims.make_due(plan)
 
 
 @shared_task(name=tasknames.READS_COLLECT)

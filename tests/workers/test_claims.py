@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from meters import claims
@@ -149,3 +149,42 @@ def test_claim_due_by_many_at_once_gives_each_row_once() -> None:
         thread.join(30)
     assert len(meters) == len(set(meters)) == 200
     assert len(set(got)) == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_make_due_while_a_row_is_claimed_is_not_lost(plan: ReadingPlan, add_meter: AddMeter) -> None:
+    meter = add_meter("M")
+    claims.make_due(plan)
+    (claim,) = claims.claim_due(10, 30)
+    claims.make_due(plan)
+    assert claims.claim_due(10, 30) == []
+    claims.settle([Outcome(claim.due_id, meter.pk, claim.token)])
+    (claim,) = claims.claim_due(10, 30)
+    claims.settle([Outcome(claim.due_id, meter.pk, claim.token)])
+    assert claims.claim_due(10, 30) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_make_due_while_a_row_is_written_is_not_lost() -> None:
+    meter_type = MeterType.objects.create(name="T2")
+    plan = ReadingPlan.objects.create(name="p", meter_type=meter_type, logical_name="1-0:99.1.0.255")
+    Meter.objects.create(serial="N", meter_type=meter_type)
+    claims.make_due(plan)
+    DueRead.objects.update(next_due_at=None)
+    locked, done = threading.Event(), threading.Event()
+
+    def settle_slowly() -> None:
+        try:
+            with transaction.atomic():
+                DueRead.objects.select_for_update().get()
+                locked.set()
+                done.wait(0.5)
+        finally:
+            connection.close()
+
+    writer = threading.Thread(target=settle_slowly)
+    writer.start()
+    assert locked.wait(10)
+    assert claims.make_due(plan) == 1
+    writer.join(10)
+    assert DueRead.objects.get().next_due_at is not None
