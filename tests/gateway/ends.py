@@ -42,7 +42,7 @@ class NodeEnd:
     port: int
 
     def closed(self, meter: MeterEnd) -> dict[str, Any]:
-        """The line that the node wrote at the end of a meter's link; its port may have been another's before."""
+        """The line that the node wrote at the end of a meter's link; the port may have had another before."""
         return until(lambda: next((line for line in self._closings() if meter.is_told_by(line)), None))
 
     def _closings(self) -> list[dict[str, Any]]:
