@@ -103,7 +103,10 @@ class Session:
         highest: int | None = None
         if keyed:
             reserved = await self._reserve()
-            unknown = reserved.block.first_contact and first_try
+            # A meter never heard under this key may hold any counter, and some do not say so when they refuse
+            # one: ask it over the public client until a first ciphered reply was accepted.
+            never_heard = reserved.block.first_contact or (settings.ciphered and reserved.received is None)
+            unknown = first_try and never_heard
             if unknown and await self._raise_counter(await self._public_counter(), "first contact"):
                 reserved = await self._reserve()
             counters = contexts.counters_of(reserved.block)
