@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlms import axdr
+from dlms.enums import unit_symbol as symbol
 from dlms.profile import Coding, coding_for, value_of
 from dlms.profile.coding import encode_cell
-from readings.units import symbol
 from readings.values import decimal_text, formatter, scaled, typed, value_json
 
 
