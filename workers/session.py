@@ -19,7 +19,7 @@ import structlog
 from dlms import client
 from dlms.connection import Connection, Counters, Settings, State
 from dlms.effects import Dialog, Pause, Receive, Send
-from dlms.errors import AssociationRejected, DlmsError, InvocationCounterError
+from dlms.errors import AssociationRejected, DlmsError, InvocationCounterError, RemoteProtocolError
 from gateway import wire
 from meters.counters import Block
 from meters.models import Association
@@ -155,7 +155,7 @@ class Session:
         """The meter's counter over the public client; where the link does not serve, the refusal stands."""
         try:
             return await self._public_counter()
-        except errors.CarriageError as error:
+        except (errors.CarriageError, RemoteProtocolError) as error:
             log.info("counter_unreadable", meter=self.context.serial, code=error.code)
             raise refusal from error
 
@@ -173,7 +173,8 @@ class Session:
         try:
             connection = await self._open(self.context.connection_settings(association), Counters(0, 0), None)
             value = (await self.run(client.get(connection, 1, logical_name, 2), connection)).value
-        except errors.CarriageError:
+        except (errors.CarriageError, RemoteProtocolError):
+            # A broken link, or a meter whose frames are broken: the dialog cannot go on over it.
             raise
         except DlmsError as error:
             log.info("counter_unreadable", meter=self.context.serial, code=error.code)

@@ -54,7 +54,7 @@ def assert_ended(
         (Fault.STOP_MID_DIALOG, {"RESPONSE_TIMEOUT"}),
         (Fault.CUT_MID_DIALOG, {"LINK_LOST"}),
         (Fault.BAD_LENGTH, {"RESPONSE_TIMEOUT"}),
-        (Fault.SHORT_LENGTH, {"APDU_TRUNCATED"}),
+        (Fault.SHORT_LENGTH, {"ACSE_INVALID", "APDU_TRUNCATED"}),
         (Fault.BAD_TAG, {"TAG_MISMATCH"}),
         (Fault.WRONG_TITLE, {"SYSTEM_TITLE_MISMATCH"}),
         (
