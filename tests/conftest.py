@@ -6,6 +6,7 @@ caller: tests flush and drop.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import socket
@@ -55,6 +56,9 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    runner = sys.modules.get("workers.runner")
+    if runner is not None and runner.started() is not None:
+        runner.started().stop()
     POSTGRES.stop()
     REDIS.stop()
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -87,6 +91,12 @@ def live_redis(embedded_redis: EmbeddedRedis) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(embedded_redis.url) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def standard_event_codes(db: None) -> None:
+    """The rows that a data migration makes: a test before may have emptied all tables."""
+    importlib.import_module("events.migrations.0002_codes").add(django.apps.apps, None)
 
 
 @pytest.fixture

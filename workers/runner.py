@@ -31,6 +31,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
 
 
 class Runner:
@@ -41,6 +42,7 @@ class Runner:
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self.database = Database()
         self.draining = False
+        self._stop_wanted = asyncio.Event()
         self.load_context: Gathered[int, MeterContext] = Gathered(self.database, contexts.load_many)  # type: ignore[arg-type]
         self._reserve: Gathered[CounterRequest, contexts.Reserved] = Gathered(self.database, contexts.reserve)  # type: ignore[arg-type]
         #: (key id, system title, counter): kept before the lease is given back, so that no later dialog
@@ -68,6 +70,12 @@ class Runner:
     def drain(self) -> None:
         """Claim nothing more; dialogs that run go on to their end or deadline."""
         self.draining = True
+
+    def stop(self) -> None:
+        """End the loop and the database threads; nothing can be submitted after that."""
+        self.loop.call_soon_threadsafe(self._stop_wanted.set)
+        self._thread.join(STOP_TIMEOUT_S)
+        self.database.close()
 
     async def reserve(self, context: MeterContext) -> contexts.Reserved:
         return await self._reserve(CounterRequest(context))
@@ -104,8 +112,10 @@ class Runner:
         log.info("runner_started", incarnation=self.bus.incarnation)
         self._ready.set()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.bus.run())
-            group.create_task(self.leases.run())
+            running = [group.create_task(self.bus.run()), group.create_task(self.leases.run())]
+            await self._stop_wanted.wait()
+            for task in running:
+                task.cancel()
 
 
 def _keep_received(received: list[tuple[str, str, int]]) -> list[bool]:

@@ -106,4 +106,4 @@ def _drain(**_: Any) -> None:
 def _close(**_: Any) -> None:
     active = runner.started()
     if active is not None:
-        active.database.close()
+        active.stop()

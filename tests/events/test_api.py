@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from events.models import Event, EventCode
 from meters.models import Command, Meter, MeterType
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("standard_event_codes")]
 
 LOG = "0-0:99.98.0.255"
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -94,7 +94,7 @@ def test_admin_lists_of_readings_open(admin_client, store, entry, meter):
         assert admin_client.get(f"/admin/readings/{path}").status_code == 200, path
 
 
-def test_event_codes_of_the_standard_log_are_there():
+def test_event_codes_of_the_standard_log_are_there(standard_event_codes):
     names = dict(EventCode.objects.filter(meter_type=None).values_list("code", "name"))
     assert names[1] == "Power down"
     assert names[255] == "Event log cleared"
